@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: venv demo test check bench
+
+venv: .venv/installed
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: venv
+	$(BIN)/python sample.py --output out/demo
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/sampling_loop.py
+	$(BIN)/python benchmarks/phantoms.py

@@ -1,0 +1,13 @@
+"""Limited-angle CT: 60 views over 120 degrees, 1e4 photons a ray, with the prior of ct_torso.
+
+python evaluate.py configs/ct_limited_angle.py
+"""
+
+from configs.ct_torso import get_config as ct_torso
+from medjax.config import Config, override
+
+
+def get_config() -> Config:
+    """`ct_torso` with a missing wedge of 60 degrees."""
+    config = override(ct_torso(), "measure.operator.angles.stop", "120")
+    return override(config, "name", "ct_limited_angle")

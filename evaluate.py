@@ -1,0 +1,119 @@
+"""Every method over a set of images: python evaluate.py CONFIG [--num-images N] [--input FILE.npz --array NAME] [--output DIR] [--method NAME]
+[--num-samples K] [--seed S] [--field.of.config VALUE].
+
+Without an input the images are generated and were never trained on; an input is an `.npz` with an array `[n, h, w]`, HU for CT. All are measured by
+the config's scanner. Writes `evaluation.json` (every case, means, 95 % confidence intervals) and `evaluation.md`.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medjax.config import bind, build, to_json
+from medjax.data.fit import fit
+from medjax.experiment.assess import assess, calibration
+from medjax.experiment.command_line import parse, run, versions
+from medjax.experiment.prior import initialise
+from medjax.experiment.problem import simulate
+from medjax.experiment.reconstruct import direct, posterior, total_variation
+from medjax.metrics.confidence_interval import confidence_interval
+from medjax.report.atomic import prepare_folder, write_atomically
+from medjax.report.table import markdown_table, method_table
+from medjax.training.weights import load_weights
+
+OPTIONS = {"input": "", "array": "", "num_images": 64, "output": "out/evaluate", "method": "", "num_samples": 0, "seed": 10_000}
+COLUMNS = ["psnr", "ssim", "nmse", "residual"]
+
+
+def main(arguments):
+    """Evaluate what the command line names."""
+    options, config = parse(arguments, __doc__, OPTIONS)
+    output, key = prepare_folder(options.output), jax.random.key(options.seed)
+    method, num_samples = options.method or config.method, options.num_samples or config.num_samples
+    units, phantom = build(config.prior.units), bind(config.prior.data)
+    params = load_weights(config.prior.checkpoint, jax.eval_shape(lambda k: initialise(config.prior, k), key))
+    truths = _images(options, config) if options.input else None
+    num_images = len(truths) if truths is not None else options.num_images
+    if num_images < 1:
+        raise ValueError(f"--num-images needs at least 1, got {num_images}")
+
+    first, tv, samples_fn = direct(config), total_variation(config), posterior(config, method, num_samples)
+
+    @jax.jit
+    def draw(key):
+        return units.encode(phantom(key).image)
+
+    @jax.jit
+    def case(params, key, x):
+        key_noise, key_samples = jax.random.split(key)
+        problem = simulate(config, key_noise, x)
+        start = first(problem.A, problem.y)
+        samples = samples_fn(params, key_samples, problem.A, problem.y, problem.sigma_y)
+        answers = {_name(config): start, "tv": tv(problem.A, problem.y, problem.sigma_y, start), "posterior_mean": jnp.mean(samples, 0)}
+        answers["posterior_sample"] = samples[0]
+        return {name: assess(problem, x) for name, x in answers.items()}, calibration(problem, samples)
+
+    cases, clock = [], time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        for i in bar.track(range(num_images), description=f"{config.name}, {method}"):
+            key_image, key_case = jax.random.split(jax.random.fold_in(key, i))
+            x = draw(key_image) if truths is None else units.encode(jnp.asarray(truths[i]))
+            methods, spread = jax.device_get(case(params, key_case, x))
+            cases.append({"methods": methods, **spread})
+    _write(output, config, options, method, num_samples, jax.tree.map(float, cases), time.perf_counter() - clock)
+    return 0
+
+
+def _name(config):
+    """Name of the direct method in tables."""
+    return {"filtered_backprojection": "fbp"}.get(config.classical.direct.name, config.classical.direct.name)
+
+
+def _images(options, config):
+    """`[n, size, size]` images of the input, resampled to the size of the prior."""
+    try:
+        with np.load(options.input, allow_pickle=False) as file:
+            names = [n for n in file.files if file[n].ndim == 3]
+            name = options.array or (names[0] if names else "")
+            if name not in names:
+                raise ValueError(f"{options.input}: needs an array [n, h, w]{' named ' + name if name else ''}; it holds {names or 'none'}")
+            images = file[name]
+    except OSError as error:
+        raise ValueError(f"{options.input}: {error}") from error
+    if not np.isfinite(images).all():
+        raise ValueError(f"{options.input}: {name} holds NaN or infinite pixels")
+    size, ct = config.prior.shape[0], config.measure.modality == "ct"
+    images = [fit(image.astype(np.float32), size, -1000.0 if ct else 0.0)[0] for image in images]
+    return [np.clip(i, -1000, None) if ct else (i / np.percentile(np.abs(i), 99)).astype(np.complex64) for i in images]
+
+
+def _write(output, config, options, method, num_samples, cases, seconds):
+    """Both files and the table on the terminal."""
+    summary = {
+        name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in cases[0]["methods"]
+    }
+    spread = {name: confidence_interval([case[name] for case in cases]) for name in cases[0] if name != "methods"}
+    record = {"config": json.loads(to_json(config)), "versions": versions(), "options": vars(options), "seconds": seconds}
+    record |= {"method": method, "num_samples": num_samples, "num_images": len(cases), "methods": summary, **spread, "cases": cases}
+    with write_atomically(output / "evaluation.json") as path:
+        Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
+    digits = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
+    rows = {name: [f"{row[c][0]:.{digits[c]}f} ± {row[c][1]:.{digits[c]}f}" for c in COLUMNS] for name, row in summary.items()}
+    cover, half = spread["coverage"]
+    line = f"{len(cases)} images, {num_samples} samples by {method}; 90 % intervals cover {100 * cover:.1f} ± {100 * half:.1f} %; {seconds:.0f} s"
+    with write_atomically(output / "evaluation.md") as path:
+        Path(path).write_text(f"# {config.name}\n\n{markdown_table(rows, COLUMNS)}\n\n{line}; ± is a 95 % confidence interval of the mean.\n")
+    method_table(rows, COLUMNS)
+    print(line)
+    print(f"table: {output / 'evaluation.md'}   all cases: {output / 'evaluation.json'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,246 @@
+"""Experiments as frozen dataclasses: what runs is a tree of names and numbers, kept beside its results.
+
+A `Spec` names a public function by its file name; `build` finds it under medjax/ by that path. Overrides are dotted paths into the tree.
+"""
+
+import ast
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+import runpy
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+class ConfigError(ValueError):
+    """A config that names something that does not exist or does not fit; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A public function of medjax by name, with its arguments; an argument may be a `Spec`, and an integer named `key` is a seed."""
+
+    name: str
+    args: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """What is learned.
+
+    shape: of an image as networks see it, `(h, w)` or `(h, w, c)`.
+    data: phantom to draw from.
+    units: how its images become network input.
+    network: module that predicts.
+    sigma_data, mean: statistics of the network input.
+    checkpoint: weights that `sample.py` reads, relative to the repository.
+    """
+
+    shape: tuple[int, ...]
+    data: Spec
+    units: Spec
+    network: Spec
+    sigma_data: float
+    mean: float
+    checkpoint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """How it is learned; `every` fields count steps."""
+
+    loss: Spec
+    num_steps: int = 10_000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    initial: str = ""
+    log_every: int = 20
+    checkpoint_every: int = 500
+    sheet_every: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """How the data come about: the forward model and its noise."""
+
+    modality: str
+    operator: Spec
+    noise: Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Classical:
+    """The answers without learning: the direct inverse, and total variation at a strength tuned on other images."""
+
+    direct: Spec
+    tv_strength: float
+    tv_steps: int = 300
+    nonnegative: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A posterior sampler: guide and kernel, over Karras noise levels."""
+
+    guide: Spec
+    kernel: Spec
+    num_steps: int
+    sigma_min: float
+    sigma_max: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    name: str
+    prior: Prior
+    train: Train
+    measure: Measure
+    classical: Classical
+    methods: dict[str, Method]
+    method: str
+    num_samples: int = 8
+    seed: int = 0
+
+
+def nearest(name: str, names) -> str:
+    """`; did you mean X?`, or the list where nothing is near."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
+
+
+@functools.cache
+def _modules() -> dict[str, str]:
+    """File name -> module path, of every public thing in the folders of medjax."""
+    root = importlib.import_module("medjax")
+    folders = [m.name for m in pkgutil.iter_modules(root.__path__) if m.ispkg]
+    found = {}
+    for folder in folders:
+        package = importlib.import_module(f"medjax.{folder}")
+        found.update({m.name: f"medjax.{folder}.{m.name}" for m in pkgutil.iter_modules(package.__path__)})
+    return found
+
+
+def locate(name: str):
+    """The public function `name` from the file of that name in any folder of medjax; `file.function` where a file has several.
+
+    Raises:
+      ConfigError: with the nearest name, where there is none.
+    """
+    modules, (file, _, function) = _modules(), name.partition(".")
+    if file not in modules:
+        raise ConfigError(f"nothing in medjax is named {file!r}; {nearest(file, modules)}")
+    module = importlib.import_module(modules[file])
+    if not hasattr(module, function or file):
+        raise ConfigError(f"{modules[file]} has no function {function or file!r}")
+    return getattr(module, function or file)
+
+
+def _resolve(name: str, value):
+    """An argument as its function takes it."""
+    if isinstance(value, Spec):
+        return build(value)
+    return jax.random.key(value) if name == "key" and isinstance(value, int) else value
+
+
+def build(spec: Spec, *first, **more):
+    """Call what `spec` names with `first`, the arguments of the spec and `more`.
+
+    Raises:
+      ConfigError: where the name or an argument is unknown.
+    """
+    fn = locate(spec.name)
+    args = {name: _resolve(name, value) for name, value in spec.args.items()} | more
+    parameters = inspect.signature(fn).parameters
+    for name in args:
+        if name not in parameters:
+            raise ConfigError(f"{spec.name} has no argument {name!r}; {nearest(name, parameters)}")
+    return fn(*first, **args)
+
+
+def bind(spec: Spec):
+    """The function that `spec` names with its arguments bound, not yet called."""
+    return functools.partial(locate(spec.name), **{name: _resolve(name, value) for name, value in spec.args.items()})
+
+
+def load(path) -> Config:
+    """The config of a Python file that defines `get_config()`.
+
+    Raises:
+      ConfigError: where there is no such file or function.
+    """
+    if not Path(path).is_file():
+        near = sorted(str(p) for p in Path("configs").glob("*.py"))
+        raise ConfigError(f"{path}: no such config; {nearest(str(path), near)}")
+    namespace = runpy.run_path(str(path))
+    if "get_config" not in namespace:
+        raise ConfigError(f"{path}: defines no get_config()")
+    return namespace["get_config"]()
+
+
+def override(config, path: str, text: str):
+    """`config` with the field at a dotted `path` set to `text`, read as the type of the present value.
+
+    Arguments of a `Spec` are its fields, also those it leaves at the default of its function.
+
+    Raises:
+      ConfigError: with the nearest name for an unknown field, or the wanted type.
+    """
+    return _replaced(config, path.replace("-", "_").split("."), text, path)
+
+
+def _fields(node) -> dict[str, Any]:
+    """Field name -> present value of a node of a config."""
+    if isinstance(node, dict):
+        return node
+    if not isinstance(node, Spec):
+        return {f.name: getattr(node, f.name) for f in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else {}
+    defaults = {name: p.default for name, p in inspect.signature(locate(node.name)).parameters.items()}
+    return {"name": node.name} | {n: d for n, d in defaults.items() if d is not inspect.Parameter.empty} | node.args
+
+
+def _replaced(node, names, text, path):
+    """`node` with the field at `names` set."""
+    fields, name = _fields(node), names[0]
+    if name not in fields:
+        raise ConfigError(f"--{path}: unknown config field {name!r}; {nearest(name, fields)}")
+    value = _replaced(fields[name], names[1:], text, path) if len(names) > 1 else _parsed(text, fields[name], path)
+    if isinstance(node, dict):
+        return {**node, name: value}
+    if isinstance(node, Spec):
+        return Spec(value) if name == "name" else Spec(node.name, {**node.args, name: value})
+    return dataclasses.replace(node, **{name: value})
+
+
+def _parsed(text: str, old, path: str):
+    """`text` as a value of the type of `old`."""
+    if isinstance(old, str):
+        return text
+    if isinstance(old, Spec):
+        return Spec(text)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    kinds = {tuple: (tuple, list), list: (tuple, list)}.get(type(old), (type(old),))
+    if old is not None and not isinstance(value, kinds):
+        raise ConfigError(f"--{path}: wants {type(old).__name__} like {old!r}, got {text!r}")
+    return value
+
+
+def to_json(config) -> str:
+    """A config as JSON, for the record kept beside results."""
+    return json.dumps(dataclasses.asdict(config), indent=1, default=str)

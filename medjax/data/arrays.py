@@ -1,0 +1,118 @@
+"""Images and measured data from numpy's own files; nothing is ever unpickled."""
+
+import numpy as np
+
+from medjax.data.scan import MODALITIES, InputError, Scan, checked_numbers, checked_slice, image_scan, isotropic, reason
+
+_KEYS = "`image`, or `sinogram` and `angles`, or `kspace`"
+
+
+def read_npy(path, modality: str | None = None) -> Scan:
+    """An image `[h, w]` of a `.npy` file: complex is MRI, real is CT where any value is below -200, unless `modality` says."""
+    return image_scan(path, "npy", _load(path), None, modality)
+
+
+def read_npz(path, modality: str | None = None) -> Scan:
+    """An image or measured data of a `.npz` file.
+
+    Keys: `image` `[h, w]`; or `sinogram` `[views, detectors]` (-log of transmission) and `angles` `[views]` [rad] with `detector_spacing` and
+    `pixel_size` [mm] (either stands for the other) and, if wished, `image_size`, `num_photons`, `detector_offset` [mm] (else the experiment's);
+    or `kspace` `[h, w]`, zero frequency in the centre, and `mask` `[h, w]` (else where `kspace` is not zero).
+    `pixel_size` [mm] and `modality` ("ct", "mri") may stand beside each.
+    """
+    found = _load(path)
+    if isinstance(found, np.ndarray):
+        raise InputError(path, "is a single array; rename it to .npy")
+    modality = modality or (str(found["modality"]) if "modality" in found else None)
+    if modality not in (None, *MODALITIES):
+        raise InputError(path, f"modality is {modality!r}; 'ct' or 'mri' is needed")
+    if "image" in found:
+        return image_scan(path, "npz", found["image"], _pixel_size(path, found), modality)
+    if "sinogram" in found and "angles" in found:
+        return _sinogram(path, found, modality)
+    if "kspace" in found:
+        return _kspace(path, found, modality)
+    raise InputError(path, f"holds the keys {sorted(found)}; {_KEYS} are needed")
+
+
+def _load(path):
+    """The array of a `.npy`, or all arrays of a `.npz` by name."""
+    try:
+        with open(path, "rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+    except Exception as error:  # a parser of damaged bytes raises anything
+        if "allow_pickle" in str(error) and _may_hold_objects(path):
+            raise InputError(path, "holds no plain numpy array but Python objects (pickle), which are never loaded; numbers are needed") from None
+        raise InputError(path, f"is truncated or not a numpy file ({'unknown content' if 'allow_pickle' in str(error) else reason(error)})") from None
+
+
+def _may_hold_objects(path) -> bool:
+    """Whether a file that numpy would unpickle is of Python's or numpy's own making; it takes any other for a pickle, too."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return start in (b"\x93N", b"PK") or start[:1] == b"\x80"
+
+
+def _pixel_size(path, found) -> float | None:
+    """The key `pixel_size` [mm], if it is there."""
+    return isotropic(path, checked_numbers(path, "pixel_size", found["pixel_size"], "iuf")) if "pixel_size" in found else None
+
+
+def _number(path, found, name: str) -> float:
+    """One number stored under `name`."""
+    value = checked_numbers(path, name, found[name], "iuf")
+    if value.size != 1:
+        raise InputError(path, f"{name} has shape {list(value.shape)}; one number is needed")
+    return float(value.reshape(()))
+
+
+def _sinogram(path, found, modality) -> Scan:
+    """Measured line integrals with their geometry."""
+    if modality == "mri":
+        raise InputError(path, "holds a sinogram; its modality is 'ct', not 'mri'")
+    sinogram = checked_numbers(path, "sinogram", found["sinogram"], "iuf")
+    angles = checked_numbers(path, "angles", found["angles"], "iuf")
+    if sinogram.ndim != 2 or angles.ndim != 1:
+        shapes = f"sinogram has shape {list(sinogram.shape)} and angles {list(angles.shape)}"
+        raise InputError(path, f"{shapes}; [views, detectors] and [views] are needed")
+    if len(angles) == 0 or len(sinogram) == 0:
+        raise InputError(path, f"has {len(sinogram)} views and {len(angles)} angles; at least one view is needed")
+    if len(sinogram) != len(angles):
+        raise InputError(path, f"sinogram has {len(sinogram)} rows but there are {len(angles)} angles; one row a view is needed")
+    if np.abs(angles).max() > 4 * np.pi:
+        raise InputError(path, f"angles reach {np.abs(angles).max():.4g}; radians are needed, these look like degrees")
+    geometry = {"angles": angles.astype(np.float32), **_lengths(path, found)}
+    return Scan("ct", None, geometry["pixel_size"], sinogram.astype(np.float32), geometry, (str(path), "npz"))
+
+
+def _lengths(path, found) -> dict:
+    """The numbers of a sinogram's geometry."""
+    names = ("detector_spacing", "pixel_size", "image_size", "num_photons", "detector_offset")
+    numbers = {name: _number(path, found, name) for name in names if name in found}
+    for name, value in numbers.items():
+        if value <= 0 and name != "detector_offset":
+            raise InputError(path, f"{name} is {value:g}; a positive number is needed")
+    if "detector_spacing" not in numbers and "pixel_size" not in numbers:
+        raise InputError(path, "tells no length; `detector_spacing` or `pixel_size` [mm] is needed beside `sinogram`, for HU depend on it")
+    numbers.setdefault("detector_spacing", numbers.get("pixel_size"))
+    numbers.setdefault("pixel_size", numbers["detector_spacing"])
+    if "image_size" in numbers:
+        if numbers["image_size"] % 1:
+            raise InputError(path, f"image_size is {numbers['image_size']:g}; a whole number of pixels is needed")
+        numbers["image_size"] = int(numbers["image_size"])
+    return numbers
+
+
+def _kspace(path, found, modality) -> Scan:
+    """Measured k-space with its mask."""
+    if modality == "ct":
+        raise InputError(path, "holds k-space; its modality is 'mri', not 'ct'")
+    kspace = checked_slice(path, "kspace", found["kspace"]).astype(np.complex64)
+    mask = checked_numbers(path, "mask", found["mask"], "biuf") if "mask" in found else kspace
+    if mask.shape != kspace.shape:
+        raise InputError(path, f"kspace has shape {list(kspace.shape)} but mask {list(mask.shape)}; the same shape is needed")
+    mask = (mask != 0).astype(np.float32)
+    if not mask.any():
+        raise InputError(path, "mask samples nothing; at least one measured value is needed")
+    return Scan("mri", None, _pixel_size(path, found), kspace, {"mask": mask}, (str(path), "npz"))

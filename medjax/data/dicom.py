@@ -1,0 +1,211 @@
+"""One frame of a DICOM file, and a derived image beside it in the same study."""
+
+import datetime
+import warnings
+
+import numpy as np
+
+from medjax.data.fit import padding_of
+from medjax.data.scan import InputError, Scan, checked_index, image_scan, isotropic, reason
+
+_AIR = -1000.0
+# fmt: off
+_KEPT = (
+    "SpecificCharacterSet", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyDescription", "InstitutionName",
+    "Manufacturer", "ManufacturerModelName", "PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "PatientSex",
+    "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID", "StudyID",
+    "FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined", "Laterality", "KVP", "ContrastBolusAgent",
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength", "InversionTime",
+    "FlipAngle", "MagneticFieldStrength", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "LossyImageCompression",
+    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+)
+"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, nothing about the old pixels."""
+# fmt: on
+
+
+def read_dicom(path, slice_index: int | None = None, modality: str | None = None) -> Scan:
+    """A frame of a CT or MR image: HU by the rescale slope and intercept, air where the file marks padding.
+
+    An MR image stored as MONOCHROME1 is inverted; CT values are HU whichever way they are shown.
+    """
+    with warnings.catch_warnings():
+        # pydicom warns of every oddity of a file that it nevertheless reads.
+        warnings.simplefilter("ignore")
+        dataset = _dataset(path)
+        try:
+            return _frame(path, dataset, slice_index, modality)
+        except InputError:
+            raise
+        except Exception as error:  # pydicom converts values late, and those of a damaged file raise anything
+            raise InputError(path, f"its header is damaged ({reason(error)})") from None
+
+
+def write_dicom(source, image, path, pixel_size: float | None, description: str, slice_index: int | None = None):
+    """Write `image` `[size, size]`, fitted from a frame of `source`, as a new derived image of the same patient, study and place.
+
+    Stored as int16, uncompressed: HU rounded for CT; for MR the values rounded, or times a slope where they are too small or large for that.
+    """
+    import pydicom
+    from pydicom import uid
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        original = _dataset(source)
+        index = checked_index(source, slice_index, int(original.get("NumberOfFrames") or 1))
+        dataset = pydicom.Dataset()
+        for keyword in _KEPT:
+            if keyword in original:
+                dataset[keyword] = original[keyword]
+        ct = original.get("Modality") == "CT"
+        storage = uid.CTImageStorage if ct else uid.MRImageStorage if original.get("Modality") == "MR" else uid.SecondaryCaptureImageStorage
+        _identify(dataset, original, storage, description)
+        _place(dataset, original, index, image.shape[0], pixel_size)
+        _set_pixels(dataset, np.asarray(image, float), ct)
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.MediaStorageSOPClassUID = storage
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def _dataset(path):
+    """The file, read whole."""
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path)
+    except pydicom.errors.InvalidDicomError:
+        raise InputError(path, "is truncated or not a DICOM file (no header of DICOM)") from None
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is truncated or not a DICOM file ({reason(error)})") from None
+
+
+def _frame(path, dataset, slice_index: int | None, modality: str | None) -> Scan:
+    """What `read_dicom` returns, of a file that has been read."""
+    _check_grey(path, dataset)
+    modality = modality or {"CT": "ct", "MR": "mri"}.get(str(dataset.get("Modality", "")))
+    if modality is None:
+        raise InputError(path, f"has DICOM modality {str(dataset.get('Modality', '')) or 'unknown'!r}; CT or MR is needed")
+    index = checked_index(path, slice_index, int(dataset.get("NumberOfFrames") or 1))
+    stored, spacing = _stored(path, dataset, index), _tag(dataset, index, "PixelSpacing")
+    slope, intercept = _tag(dataset, index, "RescaleSlope"), _tag(dataset, index, "RescaleIntercept")
+    image = stored * float(1 if slope is None else slope) + float(0 if intercept is None else intercept)
+    if modality == "ct":
+        image = np.where(_padded(dataset, stored), _AIR, image)
+    elif dataset.PhotometricInterpretation == "MONOCHROME1":
+        image = image.max() + image.min() - image
+    return image_scan(path, "dicom", image, None if spacing is None else isotropic(path, spacing), modality)
+
+
+def _check_grey(path, dataset):
+    """One grey value a pixel."""
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        name = getattr(dataset.get("SOPClassUID"), "name", "of unknown class")
+        # pydicom reads a file that ends too early as far as it goes.
+        cause = ", perhaps truncated" if "Image" in name else ""
+        raise InputError(path, f"is a DICOM file without pixels ({name}{cause}); a CT or MR image is needed")
+    samples, colour = dataset.get("SamplesPerPixel") or 1, str(dataset.get("PhotometricInterpretation", ""))
+    if samples != 1 or not colour.startswith("MONOCHROME"):
+        kind = f"a colour image ({colour}, {samples} samples a pixel)" if colour else "an image without PhotometricInterpretation"
+        raise InputError(path, f"is {kind}; a grey one is needed")
+
+
+def _stored(path, dataset, index: int):
+    """The stored values `[h, w]` of a frame."""
+    from pydicom.pixels import pixel_array
+
+    try:
+        return np.asarray(pixel_array(dataset, index=index), float)
+    except Exception as error:  # each decoder has its own
+        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+        if getattr(syntax, "is_compressed", False):
+            message = f"its pixels are compressed as {syntax.name}, which the installed decoders cannot read; uncompressed pixels are needed"
+            raise InputError(path, message) from None
+        raise InputError(path, f"its pixels are truncated or cannot be read ({reason(error)})") from None
+
+
+def _tag(dataset, index: int, keyword: str):
+    """A value of the dataset, or of its functional groups where an enhanced file keeps it; None where there is none."""
+    groups = [dataset]
+    for name, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
+        sequence = dataset.get(name) or []
+        if item < len(sequence):
+            groups += [element.value[0] for element in sequence[item] if element.VR == "SQ" and element.value]
+    values = [group.get(keyword) for group in groups]
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _padded(dataset, stored):
+    """Where a CT image marks that there is nothing."""
+    first = dataset.get("PixelPaddingValue")
+    if not isinstance(first, int):
+        return np.zeros(stored.shape, bool)
+    last = dataset.get("PixelPaddingRangeLimit")
+    last = last if isinstance(last, int) else first
+    return (stored >= min(first, last)) & (stored <= max(first, last))
+
+
+def _identify(dataset, original, storage, description: str):
+    """What makes the image a new one, derived from the original."""
+    import pydicom
+
+    now = datetime.datetime.now()
+    dataset.SOPClassUID, dataset.Modality = storage, original.get("Modality") or "OT"
+    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    dataset.SeriesDescription = dataset.DerivationDescription = description[:64]
+    dataset.SeriesNumber, dataset.InstanceNumber = int(original.get("SeriesNumber") or 0) + 1000, 1
+    dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = now.strftime("%Y%m%d")
+    dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = now.strftime("%H%M%S")
+    dataset.ImageType = ["DERIVED", "SECONDARY", *list(original.get("ImageType") or [])[2:3]]
+    if storage == pydicom.uid.SecondaryCaptureImageStorage:
+        dataset.ConversionType = "WSD"
+    # Elements that the standard wants to be present, though they may be empty.
+    for keyword in ("StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientName"):
+        if keyword not in dataset:
+            setattr(dataset, keyword, pydicom.uid.generate_uid() if keyword == "StudyInstanceUID" else "")
+    for keyword in ("PatientID", "PatientBirthDate", "PatientSex"):
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+    if "SOPInstanceUID" in original and "SOPClassUID" in original:
+        reference = pydicom.Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = original.SOPClassUID, original.SOPInstanceUID
+        dataset.SourceImageSequence = [reference]
+
+
+def _place(dataset, original, index: int, size: int, pixel_size: float | None):
+    """Pixel spacing, and the position of the first pixel's centre in the patient."""
+    height, width = int(original.Rows), int(original.Columns)
+    side = max(height, width)
+    spacing = _tag(original, index, "PixelSpacing")
+    if pixel_size:
+        dataset.PixelSpacing = [_decimal(pixel_size)] * 2
+    thickness = _tag(original, index, "SliceThickness")
+    if thickness is not None:
+        dataset.SliceThickness = thickness
+    position, orientation = _tag(original, index, "ImagePositionPatient"), _tag(original, index, "ImageOrientationPatient")
+    if spacing is None or position is None or orientation is None:
+        return
+    orientation = np.asarray(orientation, float)
+    row, column = (side / size / 2 - 0.5 - padding_of(length, side)[0] for length in (height, width))
+    moved = np.asarray(position, float) + orientation[:3] * column * float(spacing[1]) + orientation[3:] * row * float(spacing[0])
+    dataset.ImagePositionPatient = [_decimal(p) for p in moved]
+    dataset.ImageOrientationPatient = [_decimal(o) for o in orientation]
+
+
+def _set_pixels(dataset, image, ct: bool):
+    """int16 pixels with the slope that gives back `image`, and a window to show them."""
+    largest = float(np.abs(image).max())
+    slope = 1.0 if ct or 1000 <= largest <= 32767 or largest == 0 else largest / 32767
+    level, width = (-300.0, 1400.0) if ct else (largest / 2, max(largest, 1e-6))
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = _decimal(slope), _decimal(0), "HU" if ct else "US"
+    dataset.WindowCenter, dataset.WindowWidth = _decimal(level), _decimal(width)
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = image.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
+    dataset.BurnedInAnnotation = "NO"
+    dataset.PixelData = np.clip(np.rint(image / float(_decimal(slope))), -32768, 32767).astype("<i2").tobytes()
+
+
+def _decimal(value: float) -> str:
+    """A number in the 16 characters that DICOM allows."""
+    return f"{value:.10g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.8e}"

@@ -1,0 +1,86 @@
+"""One slice of a NIfTI volume, turned as a radiologist sees it, and back with its place in the world kept.
+
+A volume is taken in nibabel's closest canonical order: axes to the patient's right, anterior, superior. The slice shows the patient's right on
+the left and anterior (of a coronal or sagittal slice: superior) at the top. It is axial, unless the volume is one slice of another plane.
+"""
+
+import numpy as np
+
+from medjax.data.fit import padding_of
+from medjax.data.scan import InputError, Scan, checked_index, image_scan, isotropic, reason
+
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+
+def read_nifti(path, slice_index: int | None = None, modality: str | None = None) -> Scan:
+    """A slice of a `.nii` or `.nii.gz` file of rank 2 or 3."""
+    slab, axis = _slab(path, slice_index)
+    pixels = np.squeeze(_voxels(path, slab), axis)
+    unit = _MILLIMETRES.get(slab.header.get_xyzt_units()[0], 1.0)
+    sizes = np.delete(np.linalg.norm(slab.affine[:3, :3], axis=0), axis)
+    return image_scan(path, "nifti", pixels[::-1, ::-1].T, isotropic(path, unit * sizes), modality)
+
+
+def write_nifti(source, image, path, description: str, slice_index: int | None = None):
+    """Write `image` `[size, size]`, fitted from the slice of `source`, with the affine that puts it there in the world."""
+    import nibabel
+
+    slab, axis = _slab(source, slice_index)
+    size, side = image.shape[0], max(np.delete(slab.shape, axis))
+    factor = side / size
+    # Voxel centres: i of the new grid lies at factor (i + 1/2) - 1/2 of the padded old one, whose padding at the end comes first, for `read` flips.
+    place = np.eye(4)
+    for d in (d for d in range(3) if d != axis):
+        place[d, d] = factor
+        place[d, 3] = factor / 2 - 0.5 - padding_of(slab.shape[d], side)[1]
+    affine = slab.affine @ place
+    header = slab.header.copy()
+    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"] = description.encode("ascii", "replace")[:79]
+    voxels = np.expand_dims(np.asarray(image, np.float32).T[::-1, ::-1], axis)
+    result = type(slab)(voxels, affine, header)
+    # A file without a code would lose its affine on reading: 1 says scanner coordinates.
+    result.set_sform(affine, int(header["sform_code"]) or 1)
+    result.set_qform(affine, int(header["qform_code"]))
+    nibabel.save(result, path)
+
+
+def _slab(path, slice_index):
+    """The canonical image of one slice, and the axis across it, of length 1; only this slice is read."""
+    import nibabel
+
+    try:
+        volume = nibabel.squeeze_image(nibabel.load(path))
+        volume.header.get_xyzt_units()
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is truncated or not a NIfTI file ({reason(error)})") from None
+    if not isinstance(volume, nibabel.Nifti1Image):
+        raise InputError(path, f"is a {type(volume).__name__}; NIfTI is needed")
+    if volume.ndim not in (2, 3):
+        raise InputError(path, f"has shape {list(volume.shape)}; a volume [x, y, z] or a slice [x, y] is needed")
+    if volume.ndim == 2:
+        volume = type(volume)(_voxels(path, volume)[..., None], volume.affine, volume.header)
+    order = nibabel.io_orientation(volume.affine)
+    if np.isnan(order).any():
+        raise InputError(path, "has an affine that is not invertible; voxel axes with a direction are needed")
+    lengths = dict(zip(order[:, 0].astype(int), volume.shape, strict=True))
+    single = [axis for axis, length in lengths.items() if length == 1]
+    axis = single[0] if len(single) == 1 else 2
+    index = checked_index(path, slice_index, lengths[axis])
+    stored = int(np.argmax(order[:, 0] == axis))
+    index = index if order[stored, 1] > 0 else lengths[axis] - 1 - index
+    window = tuple(slice(index, index + 1) if d == stored else slice(None) for d in range(3))
+    try:
+        return nibabel.as_closest_canonical(volume.slicer[window]), axis
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is truncated ({reason(error)})") from None
+
+
+def _voxels(path, image):
+    """The scaled values of an image."""
+    try:
+        return np.asanyarray(image.dataobj)
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is truncated or its voxels cannot be read ({reason(error)})") from None

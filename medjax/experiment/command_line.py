@@ -1,0 +1,71 @@
+"""What the mains share of the command line: options, the config and its overrides, one clear line for bad input."""
+
+import argparse
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from medjax.config import Config, ConfigError, load, override
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result, with the processor."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("medjax", "jax", "jaxlib", "flax", "optax", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def parse(arguments, doc: str, options: dict, default_config=None) -> tuple[argparse.Namespace, Config]:
+    """Options of a main, and the config with its overrides.
+
+    Args:
+      arguments: command line without the program.
+      doc: docstring of the main, printed by --help.
+      options: name -> default; a default of a type reads the argument as that type.
+      default_config: function of the options that gives the path of the config when none is named.
+
+    Returns:
+      `(options, config)`.
+
+    Raises:
+      ConfigError: for an unknown field, a wrong value, or a missing config.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("config", nargs="?", default="", help="a file of configs/")
+    for name, value in options.items():
+        kind = {"type": type(value)} if value is not None else {}
+        parser.add_argument("--" + name.replace("_", "-"), default=value, **kind)
+    known, rest = parser.parse_known_args(arguments)
+    if not known.config and default_config is None:
+        raise ConfigError(f"name a config, one of: {', '.join(sorted(str(p) for p in Path('configs').glob('*.py')))}")
+    config = load(known.config or default_config(known))
+    return known, _overridden(config, rest)
+
+
+def _overridden(config: Config, rest: list[str]) -> Config:
+    """`config` after `--field value` and `--field=value` pairs."""
+    words = [part for word in rest for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])]
+    while words:
+        name, *words = words
+        if not name.startswith("--"):
+            raise ConfigError(f"{name!r} is not an option; overrides read --field.of.config VALUE")
+        if not words:
+            raise ConfigError(f"{name} needs a value")
+        value, *words = words
+        config = override(config, name[2:], value)
+    return config
+
+
+def run(main) -> int:
+    """Exit status of `main(arguments)`: 2 with one line on bad input."""
+    try:
+        return main(sys.argv[1:]) or 0
+    except (ValueError, OSError) as error:
+        line = " ".join(str(error).split())
+        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+        return 2

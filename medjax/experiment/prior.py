@@ -1,0 +1,24 @@
+"""A prior of a config: its weights before training and its denoiser."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from medjax import config as configs
+from medjax.diffusion.edm import edm
+from medjax.typing import Denoiser
+
+
+def initialise(prior: configs.Prior, key):
+    """Weights before training: a pytree of arrays; under `jax.eval_shape`, what a checkpoint must hold."""
+    return configs.build(prior.network).init(key, jnp.zeros(prior.shape), jnp.zeros(()))
+
+
+def denoiser(prior: configs.Prior) -> Callable[..., Denoiser]:
+    """`params -> Denoiser` of the config's network with EDM preconditioning."""
+    network = configs.build(prior.network)
+
+    def make(params):
+        return edm(lambda x, noise: network.apply(params, x, noise), prior.sigma_data, prior.mean)
+
+    return make

@@ -1,0 +1,106 @@
+"""From a phantom, an image or measured data to the inverse problem that all methods solve."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax import config as configs
+from medjax.data.fit import fit
+
+
+class Problem(NamedTuple):
+    """Data y = A(x) + noise, with what is needed to show an answer.
+
+    A: operator. y: data. sigma_y: standard deviation of y, scalar or as y.
+    truth: x that made the data, as networks see it, or None.
+    pixel_size: [mm] or None.
+    scale: displayed images are multiplied by this (user's MRI images have no unit of their own).
+    factor: pixels of the user's image for one of the reconstruction, 1 where nothing was resampled.
+    """
+
+    A: Any
+    y: jax.Array
+    sigma_y: Any
+    truth: jax.Array | None
+    pixel_size: float | None
+    scale: float = 1.0
+    factor: float = 1.0
+
+
+def operator(measure: configs.Measure, geometry: dict):
+    """The config's operator, with arguments replaced by those of `geometry` (the mask of the inner operator for MRI)."""
+    if measure.modality == "ct" or not geometry:
+        return configs.build(measure.operator, **geometry)
+    fourier = measure.operator.args["A"]
+    return configs.build(configs.Spec(measure.operator.name, {**measure.operator.args, "A": configs.Spec(fourier.name, geometry)}))
+
+
+def noise_of(measure: configs.Measure, A):
+    """The config's noise; that of MRI lives where the mask samples."""
+    return configs.build(measure.noise, support=A.outer.mask) if measure.modality == "mri" else configs.build(measure.noise)
+
+
+def simulate(config: configs.Config, key, x, geometry: dict | None = None, pixel_size: float | None = None) -> Problem:
+    """Measure the image x `[...]`, as networks see it, once."""
+    A = operator(config.measure, geometry or {})
+    noise = noise_of(config.measure, A)
+    y = noise.sample(key, A(x))
+    return Problem(A, y, noise.sigma(y), x, pixel_size or getattr(A, "pixel_size", None))
+
+
+def from_phantom(config: configs.Config, key) -> Problem:
+    """A generated image that training never saw: its key is folded with a number of its own."""
+    key_image, key_noise = jax.random.split(jax.random.fold_in(key, 2**31 - 1))
+    image = jax.jit(configs.bind(config.prior.data))(key_image).image
+    return simulate(config, key_noise, configs.build(config.prior.units).encode(image))
+
+
+def from_scan(config: configs.Config, key, scan) -> Problem:
+    """The problem of a user's file: an image is resampled and measured, measured data are taken as they are.
+
+    Args:
+      config: experiment of the scan's modality.
+      key: typed key of the simulated noise.
+      scan: a `medjax.data.read.Scan`.
+
+    Raises:
+      ValueError: where the config is for another modality or the data do not fit the geometry.
+    """
+    if scan.modality != config.measure.modality:
+        raise ValueError(f"{scan.source[0]} is {scan.modality}, the config {config.name} is for {config.measure.modality}")
+    return _from_image(config, key, scan) if scan.measurement is None else _from_data(config, scan)
+
+
+def _from_image(config, key, scan):
+    """Resample to the size of the prior, encode, measure."""
+    units, size = configs.build(config.prior.units), config.prior.shape[0]
+    image, factor = fit(scan.image, size, -1000.0 if scan.modality == "ct" else 0.0)
+    scale = 1.0 if scan.modality == "ct" else float(np.percentile(np.abs(image), 99)) or 1.0
+    image = image.astype(np.complex64) / scale if scan.modality == "mri" else np.clip(image, -1000, None)
+    pixel_size = scan.pixel_size * factor if scan.pixel_size else None
+    geometry = {"pixel_size": pixel_size, "detector_spacing": pixel_size} if pixel_size and scan.modality == "ct" else {}
+    return simulate(config, key, units.encode(jnp.asarray(image)), geometry, pixel_size)._replace(scale=scale, factor=factor)
+
+
+def _from_data(config, scan):
+    """Measured data: the geometry is the scan's, the noise model the config's."""
+    size, geometry = config.prior.shape[0], dict(scan.geometry)
+    if scan.modality == "mri":
+        if scan.measurement.shape != (size, size):
+            raise ValueError(f"{scan.source[0]}: k-space is {list(scan.measurement.shape)}, the prior of {config.name} is for [{size}, {size}]")
+        A = operator(config.measure, {"mask": jnp.asarray(geometry["mask"], jnp.float32)})
+        y = jnp.asarray(scan.measurement, jnp.complex64) * A.outer.mask
+        scale = float(jnp.percentile(jnp.abs(A.outer.adjoint(y)), 99)) or 1.0
+        return Problem(A, y / scale, noise_of(config.measure, A).sigma(y), None, scan.pixel_size, scale)
+    found = geometry.pop("image_size", None) or size
+    if found != size:
+        raise ValueError(f"{scan.source[0]}: image_size is {found}, the prior of {config.name} is for {size}")
+    num_photons = geometry.pop("num_photons", None)
+    angles = jnp.asarray(geometry.pop("angles"), jnp.float32)
+    A = operator(config.measure, {"angles": angles, "num_detectors": scan.measurement.shape[1], **{k: float(v) for k, v in geometry.items()}})
+    more = {"num_photons": float(num_photons)} if num_photons else {}
+    noise = configs.build(config.measure.noise, **more)
+    y = jnp.asarray(scan.measurement, jnp.float32) / config.measure.noise.args.get("mu", 1.0)
+    return Problem(A, y, noise.sigma(y), None, A.pixel_size)

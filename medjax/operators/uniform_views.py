@@ -1,0 +1,24 @@
+"""Equally spaced view angles."""
+
+import jax.numpy as jnp
+
+
+def uniform_views(num_views: int, start: float = 0.0, stop: float = 180.0):
+    r"""`num_views` angles from `start` up to but not including `stop`, :math:`\theta_i = \theta_0 + i (\theta_1 - \theta_0) / n`.
+
+    Args:
+      num_views: n.
+      start: first angle [degrees].
+      stop: end of the arc [degrees].
+
+    Returns:
+      `[num_views]` [rad].
+
+    Raises:
+      ValueError: for no views, or an arc that is not positive.
+    """
+    if num_views < 1:
+        raise ValueError(f"a scan needs at least one view, got num_views {num_views}")
+    if stop <= start:
+        raise ValueError(f"the arc of views needs start < stop [degrees], got {start} and {stop}")
+    return jnp.deg2rad(start + (stop - start) * jnp.arange(num_views) / num_views)

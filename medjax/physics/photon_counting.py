@@ -1,0 +1,45 @@
+"""Counting statistics of a transmission scan."""
+
+import jax
+import jax.numpy as jnp
+
+from medjax.typing import Noise
+
+_FEWEST_COUNTS = 0.5  # a ray with no photon gets the attenuation that half a photon would have
+
+
+def photon_counting(num_photons, sigma_electronic=0.0, mu=1.0) -> Noise:
+    r"""Photon counts behind the object, with electronic noise, after the logarithm.
+
+    .. math::
+        N \sim \mathrm{Poisson}(I_0 e^{-\mu z}) + \mathcal{N}(0, \sigma_e^2), \quad y = -\log(\max(N, 1/2) / I_0) / \mu
+
+    The logarithm is biased: E[mu y] - mu z = 1 / (2 N) + O(N^{-2}), so below about 50 counts use the likelihood, not y as Gaussian data.
+    It is the shifted Poisson model: N + sigma_e^2 is taken for Poisson of mean and variance I_0 e^{-mu z} + sigma_e^2, with N = I_0 e^{-mu y}.
+
+    Args:
+      num_photons: I_0, photons a ray without object; scalar or of the shape of z.
+      sigma_electronic: sigma_e, standard deviation of the electronic noise [photons].
+      mu: attenuation of the unit of the image [1/mm]: that of water for images of mu / mu_water, whose line integrals z are lengths of
+        water [mm]; 1 where z is already the attenuation without unit.
+
+    Returns:
+      A `Noise` over line integrals z, of any shape. `sigma(y) = sqrt(N + sigma_e^2) / (mu N)`.
+    """
+
+    def sample(key, z):
+        key_counts, key_electronic = jax.random.split(key)
+        counts = jax.random.poisson(key_counts, num_photons * jnp.exp(-mu * z)).astype(z.dtype)
+        counts = counts + sigma_electronic * jax.random.normal(key_electronic, z.shape, z.dtype)
+        return -jnp.log(jnp.maximum(counts, _FEWEST_COUNTS) / num_photons) / mu
+
+    def sigma(y):
+        counts = num_photons * jnp.exp(-mu * y)
+        return jnp.sqrt(counts + sigma_electronic**2) / (mu * counts)
+
+    def log_likelihood(y, z):
+        shifted = num_photons * jnp.exp(-mu * y) + sigma_electronic**2
+        mean = num_photons * jnp.exp(-mu * z) + sigma_electronic**2
+        return jnp.sum(shifted * jnp.log(mean) - mean)
+
+    return Noise(sample, sigma, log_likelihood)

@@ -1,0 +1,107 @@
+"""Weighted least squares with total variation, by a preconditioned primal-dual method."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from medjax import linalg
+from medjax.solvers.pdhg import pdhg
+from medjax.typing import Leaf, Operator, Solver
+
+_TV_SHARE = 0.3  # of the step-size bound that the gradient block uses; the data block has the rest
+_BALANCE = 0.006  # tau strength / (size of x): converges best on CT and MRI alike
+
+
+def tv_reconstruction(A: Operator, y, sigma_y, strength, nonnegative: bool = False) -> Solver:
+    r"""Total variation reconstruction for data of known, uneven noise.
+
+    .. math::
+        \min_x \tfrac12 \left\| \frac{A x - y}{\sigma_y} \right\|^2 + \lambda \sum_{i j} \Big( \sum_c |\nabla x_{i j c}|^2 \Big)^{1/2}
+
+    Both terms are dualised in `pdhg`. Rays differ in weight by orders of magnitude, which stalls scalar steps, so steps are diagonal:
+    with :math:`w = 1 / \sigma_y` the data block steps in proportion to :math:`w^{3/2}`, a pixel in inverse proportion to
+    :math:`d = |A^* w^{3/2} A 1|`, and power iteration on the scaled operator makes the bound on the steps true for any A. The balance of
+    primal and dual steps follows from the size of the steepest-descent image of y.
+
+    Args:
+      A: operator; x real or complex `[h, w]`, or real `[h, w, c]` with channels joined under one root; y real or complex.
+      y: data.
+      sigma_y: standard deviation of y (of each component of a complex y), a scalar or like y, positive.
+      strength: lambda > 0, scalar.
+      nonnegative: constrains a real x to x >= 0.
+
+    Returns:
+      A `Solver`; 300 steps bring the objective within about 1e-3 of its minimum, sooner from filtered backprojection than from zero.
+
+    Reference:
+      Chambolle & Pock (2011), algorithm 1, https://doi.org/10.1007/s10851-010-0251-1; Sidky, Jorgensen & Pan (2012),
+      algorithm 4, https://doi.org/10.1088/0031-9155/57/10/3065, has both blocks with scalar steps; the diagonal steps are ours.
+    """
+    sigma_y = jnp.broadcast_to(jnp.asarray(sigma_y, y.real.dtype), y.shape)
+    tau, sigma_data, sigma_gradient = _steps(A, y, 1 / sigma_y, strength)
+
+    def K(x):
+        return A(x), _gradient(x)
+
+    def K_adjoint(dual):
+        return A.adjoint(dual[0]) + _gradient_adjoint(dual[1])
+
+    def prox_g(v, _):
+        return jnp.maximum(v, 0) if nonnegative else v
+
+    def prox_f_conj(dual, _):
+        q, p = dual
+        length = jnp.sqrt(jnp.sum(jnp.abs(p) ** 2, axis=(0, *range(3, p.ndim)), keepdims=True))
+        return (q - sigma_data * y) / (1 + sigma_data * sigma_y**2), p / jnp.maximum(1, length / strength)
+
+    return pdhg(K, K_adjoint, prox_g, prox_f_conj, tau, (sigma_data, sigma_gradient))
+
+
+def _steps(A, y, weight, strength):
+    """tau `[h, w]`, sigma of the data block, like y, and of the gradient block `[1, h, w]`, with singleton channels as in x."""
+    x_like = jax.eval_shape(A.adjoint, y)
+    root = weight**0.75
+    sensitivity = jnp.abs(A.adjoint(root**2 * A(jnp.ones(x_like.shape, x_like.dtype))))
+    sensitivity = jnp.max(sensitivity, axis=tuple(range(2, x_like.ndim)), keepdims=True)
+    most = jnp.max(sensitivity)
+    shape = jnp.where(most > 0, jnp.maximum(sensitivity, 0.05 * most) / jnp.where(most > 0, most, 1), 1) ** -0.5  # square root of tau
+    norm = 1.02 * linalg.operator_norm(_Weighted(root, A, shape), jax.random.normal(jax.random.key(0), x_like.shape, x_like.dtype), 20)
+
+    descent = A.adjoint(weight**2 * y)
+    curvature = linalg.vdot(A(descent), weight**2 * A(descent))
+    size = jnp.max(jnp.abs(descent)) * linalg.vdot(descent, descent) / jnp.where(curvature > 0, curvature, 1)
+    balance = _BALANCE * jnp.where(size > 0, size, 1) / strength
+
+    tau = shape**2 / jnp.mean(shape**2)
+    sigma_data = (1 - _TV_SHARE) / (balance * norm**2) * jnp.mean(shape**2) * root**2
+    reach = jnp.maximum(tau, jnp.maximum(jnp.roll(tau, -1, 0), jnp.roll(tau, -1, 1)))
+    sigma_gradient = _TV_SHARE / (8 * balance * reach)  # a difference touches two pixels, a pixel four differences
+    return balance * tau, sigma_data, sigma_gradient[None]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Weighted:
+    """left A right, with arrays left and right, for the power iteration."""
+
+    left: Leaf
+    A: Operator
+    right: Leaf
+
+    def __call__(self, x):
+        return self.left * self.A(self.right * x)
+
+    def adjoint(self, y):
+        return self.right * self.A.adjoint(self.left * y)
+
+
+def _gradient(x):
+    """Forward differences `[2, ...]` down and to the right, zero across the border."""
+    return jnp.stack([jnp.diff(x, axis=0, append=x[-1:]), jnp.diff(x, axis=1, append=x[:, -1:])])
+
+
+def _gradient_adjoint(p):
+    """The adjoint of `_gradient`, minus the divergence."""
+    down, right = p[0, :-1], p[1, :, :-1]
+    return -jnp.diff(down, axis=0, prepend=0, append=0) - jnp.diff(right, axis=1, prepend=0, append=0)

@@ -1,0 +1,45 @@
+"""Weights in one small file that nothing needs to unpickle."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+
+def save_weights(path, params, metadata: dict[str, str]) -> None:
+    """Write nested dicts of arrays to a `.safetensors` file with `metadata`, under a temporary name first."""
+    flat = {"/".join(str(k.key) for k in keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    temporary.write_bytes(save(flat, metadata))
+    os.replace(temporary, path)
+
+
+def load_weights(path, expected):
+    """Weights of a `.safetensors` file, in the structure of `expected`.
+
+    Args:
+      path: the file.
+      expected: nested dicts of arrays or `ShapeDtypeStruct` that the network wants.
+
+    Returns:
+      Nested dicts of arrays.
+
+    Raises:
+      ValueError: for a missing or damaged file, or weights of another network.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such weights; train them with train.py or name others with --prior.checkpoint")
+    try:
+        flat = load(Path(path).read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole .safetensors file ({error})") from error
+    wanted = {"/".join(str(k.key) for k in keys): leaf.shape for keys, leaf in jax.tree_util.tree_leaves_with_path(expected)}
+    shapes = {name: array.shape for name, array in flat.items()}
+    odd = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+    if odd:
+        got, want = shapes.get(odd[0], "nothing"), wanted.get(odd[0], "nothing")
+        raise ValueError(f"{path}: weights of another network: {odd[0]} is {got} in the file, the config's network wants {want}")
+    return jax.tree_util.tree_map_with_path(lambda keys, _: flat["/".join(str(k.key) for k in keys)], expected)

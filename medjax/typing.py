@@ -1,0 +1,96 @@
+"""The shapes that every method in medjax takes. Imports nothing from medjax.
+
+An image is one example: `[h, w]`, `[h, w, c]` or `[d, h, w]`; callers `vmap`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jax import Array
+
+Leaf = Any
+"""A leaf of a pytree dataclass: array, tracer, `ShapeDtypeStruct` or axis; its shape is told in the class docstring."""
+
+Denoiser = Callable[[Array, Array], Array]
+"""`denoise(x, sigma) -> E[x0 | x0 + sigma n = x]`, in variance-exploding coordinates."""
+
+Guide = Callable[[Denoiser], Denoiser]
+"""Conditioning is function composition: a denoiser of the prior becomes one of the posterior."""
+
+Loss = Callable[[Any, Array, Any], tuple[Array, dict[str, Array]]]
+"""`loss_fn(params, key, batch) -> (scalar, metrics)`."""
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """`y = A(x)` with `Re <A x, y> = Re <x, A.adjoint(y)>`; a frozen dataclass registered as a pytree."""
+
+    def __call__(self, x: Any) -> Any:
+        """A x."""
+        ...
+
+    def adjoint(self, y: Any) -> Any:
+        """A^H y."""
+        ...
+
+
+class Functional(NamedTuple):
+    """`value(x) -> scalar` and `prox(v, tau) -> argmin_x value(x) + ||x - v||^2 / (2 tau)`."""
+
+    value: Callable[[Array], Array]
+    prox: Callable[[Array, Any], Array]
+
+
+class Solver(NamedTuple):
+    """`init(x0) -> state`, `step(state) -> (state, info)`; `state.x` is the iterate."""
+
+    init: Callable[[Any], Any]
+    step: Callable[[Any], tuple[Any, Any]]
+
+
+class Kernel(NamedTuple):
+    """`init(x) -> state`, `step(key, x, state, sigma, sigma_next, denoise) -> (x, state)`, with sigma > sigma_next >= 0."""
+
+    init: Callable[[Array], Any]
+    step: Callable[[Array, Array, Any, Array, Array, Denoiser], tuple[Array, Any]]
+
+
+class Phantom(NamedTuple):
+    """Generated anatomy with its truth known.
+
+    image: `[h, w]`, in the unit that the phantom's docstring tells.
+    labels: `[h, w]` int32, 0 is background; the phantom's module tells the meaning in `LABELS`.
+    attributes: named scalars and small vectors (areas, lesion position, radius, contrast), each a JAX array.
+    """
+
+    image: Array
+    labels: Array
+    attributes: dict[str, Array]
+
+
+class Noise(NamedTuple):
+    """A measurement model around the exact data `z = A(x)`.
+
+    sample: `(key, z) -> y`.
+    sigma: `y -> standard deviation of y given z` by element, estimated from y alone (broadcasts against y; of a complex y, of each real component).
+    log_likelihood: `(y, z) -> log p(y | z)`, a scalar, up to a constant that does not depend on z.
+    """
+
+    sample: Callable[[Array, Array], Array]
+    sigma: Callable[[Array], Any]
+    log_likelihood: Callable[[Array, Array], Array]
+
+
+class Units(NamedTuple):
+    """How an image in its physical unit becomes the array that networks and operators see, and back.
+
+    encode: image -> x.
+    decode: x -> image.
+    display: image -> `[h, w]` real, what a viewer shows (a magnitude for complex images).
+    name: what a colour bar says, "HU" or "a.u.".
+    """
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+    display: Callable[[Array], Array]
+    name: str

@@ -1,0 +1,101 @@
+"""Configs: found by name, overridden by path, refused in one line."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import pytest
+
+from medjax import config as configs
+from medjax.config import ConfigError, Spec
+from medjax.experiment.command_line import parse
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "configs").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    """Configs import each other from the repository root, as the mains do."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_config_builds(path):
+    """Each config's operator, noise, units, network, methods and classical names exist with those arguments; the file name is its name."""
+    config = configs.load(path)
+    assert config.name == path.stem and config.method in config.methods
+    A = configs.build(config.measure.operator)
+    shape = jax.eval_shape(lambda key: configs.build(config.prior.units).encode(configs.bind(config.prior.data)(key).image), jax.random.key(0))
+    y = jax.eval_shape(A, shape)
+    assert jax.eval_shape(A.adjoint, y).shape == shape.shape
+    for method in config.methods.values():
+        configs.build(method.guide, A, None, 1.0)
+        configs.build(method.kernel)
+    configs.build(config.measure.noise)
+    configs.build(config.prior.network)
+    configs.bind(config.classical.direct)
+
+
+def test_file_names_are_unique():
+    """A Spec finds its function by file name, so no two folders hold the same."""
+    names = [p.stem for p in (ROOT / "medjax").glob("*/*.py") if p.stem != "__init__"]
+    assert len(names) == len(set(names))
+
+
+def test_override_reads_by_type_and_reaches_into_specs():
+    """Floats take integers, tuples stay, defaults of functions are fields, nested specs are reached."""
+    config = configs.load("configs/ct_torso.py")
+    assert configs.override(config, "train.learning-rate", "1").train.learning_rate == 1.0
+    assert configs.override(config, "prior.network.width", "24").prior.network.args["width"] == 24
+    assert configs.override(config, "prior.network.num_blocks", "2").prior.network.args["num_blocks"] == 2
+    assert configs.override(config, "prior.network.multipliers", "(1, 2)").prior.network.args["multipliers"] == (1, 2)
+    assert configs.override(config, "measure.operator.angles.num_views", "23").measure.operator.args["angles"].args["num_views"] == 23
+    assert configs.override(config, "methods.mmps.num_steps", "7").methods["mmps"].num_steps == 7
+    assert config == configs.load("configs/ct_torso.py")
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("train.learning_rat", "1", "unknown config field 'learning_rat'; did you mean 'learning_rate'?"),
+        ("prior.network.widht", "1", "unknown config field 'widht'; did you mean 'width'?"),
+        ("methods.mmsp.num_steps", "1", "did you mean 'mmps'?"),
+        ("train.num_steps", "many", "--train.num_steps: wants int like 8000, got 'many'"),
+        ("train.num_steps", "1.5", "wants int"),
+    ],
+)
+def test_override_refuses(path, value, message):
+    """One line that names the field and what is near."""
+    with pytest.raises(ConfigError, match="(?s).*") as caught:
+        configs.override(configs.load("configs/ct_torso.py"), path, value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_unknown_names():
+    """A name that is nowhere, an argument that is not taken, a config that is not there."""
+    with pytest.raises(ConfigError, match="nothing in medjax is named 'parallel_bean'; did you mean 'parallel_beam'"):
+        configs.build(Spec("parallel_bean"))
+    with pytest.raises(ConfigError, match="heun has no argument 'chrun'; did you mean 'churn'"):
+        configs.build(Spec("heun", {"chrun": 1.0}))
+    with pytest.raises(ConfigError, match="configs/ct_tors.py: no such config; did you mean 'configs/ct_torso.py'"):
+        configs.load("configs/ct_tors.py")
+
+
+def test_parse_mixes_options_and_overrides():
+    """Options of the main, then overrides in both spellings; leftovers are named."""
+    options, config = parse(["configs/ct_torso.py", "--output", "x", "--train.num-steps=3", "--seed", "4"], "", {"output": "", "seed": -1})
+    assert (options.output, options.seed, config.train.num_steps) == ("x", 4, 3)
+    with pytest.raises(ConfigError, match="needs a value"):
+        parse(["configs/ct_torso.py", "--train.num-steps"], "", {})
+    with pytest.raises(ConfigError, match="name a config, one of: .*configs/ct_torso.py"):
+        parse([], "", {})
+
+
+def test_key_arguments_are_seeds_and_json_holds_all():
+    """An integer named key becomes a typed key; the record of a config names every field."""
+    assert configs.bind(Spec("torso", {"key": 3})).keywords["key"] == jax.random.key(3)
+    config = configs.load("configs/ct_torso.py")
+    text = configs.to_json(config)
+    assert all(f'"{field.name}"' in text for field in dataclasses.fields(config))

@@ -1,0 +1,125 @@
+"""Contract of every guide with a kernel: posterior mean, spread and coverage against the closed form of a Gaussian prior and a linear operator."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.diffusion.gaussian import gaussian
+from medjax.diffusion.karras import karras
+from medjax.guides.dds import dds
+from medjax.guides.dps import dps
+from medjax.guides.mmps import mmps
+from medjax.samplers.ddim import ddim
+from medjax.samplers.heun import heun
+from medjax.samplers.sample import sample
+
+NUM = 12
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A matrix as an operator."""
+
+    matrix: jax.Array
+
+    def __call__(self, x):
+        return self.matrix @ x
+
+    def adjoint(self, y):
+        return self.matrix.T @ y
+
+
+PLACES = jnp.arange(NUM)
+COVARIANCE = jnp.exp(-jnp.abs(PLACES[:, None] - PLACES[None, :]) / 4.0)
+MEAN = jnp.sin(PLACES / 2.0)
+OPERATORS = {
+    "mask": jnp.eye(NUM)[::2],
+    "blur": jnp.exp(-0.5 * (PLACES[:, None] - PLACES[None, :]) ** 2) / 2.5,
+    "sums": jnp.kron(jnp.eye(3), jnp.ones((1, 4))),
+}
+# name -> (guide, kernel, steps, bounds of spread / exact spread, bound of the mean's error in posterior standard deviations).
+# mmps is exact for a Gaussian up to the integrator. dds moves the mean without its covariance; dps has a step size without a right value: their
+# bounds say what they do here, so that a change is seen, not that it is right.
+GUIDES = {
+    "mmps_heun": (lambda A, y, s: mmps(A, y, s, num_krylov=NUM), heun(), 50, (0.96, 1.04), 0.1),
+    "mmps_ddim": (lambda A, y, s: mmps(A, y, s, num_krylov=NUM), ddim(1.0), 100, (0.90, 1.02), 0.1),
+    "dds": (lambda A, y, s: dds(A, y, s, num_krylov=NUM), ddim(0.85), 100, (0.5, 2.0), 1.5),
+    "dps": (lambda A, y, s: dps(A, y, s, zeta=1.0), ddim(1.0), 200, (0.5, 6.0), 4.0),
+}
+
+
+def exact_posterior(A, y, sigma_y):
+    gain = COVARIANCE @ A.T @ jnp.linalg.inv(A @ COVARIANCE @ A.T + jnp.diag(sigma_y**2))
+    return MEAN + gain @ (y - A @ MEAN), COVARIANCE - gain @ A @ COVARIANCE
+
+
+@pytest.mark.parametrize("matrix", OPERATORS.values(), ids=OPERATORS)
+@pytest.mark.parametrize("make, kernel, num_steps, spread, bias", GUIDES.values(), ids=GUIDES)
+def test_posterior(key, matrix, make, kernel, num_steps, spread, bias):
+    """Data of unequal noise; 4,000 samples."""
+    keys = jax.random.split(key, 3)
+    sigma_y = jnp.linspace(0.1, 0.3, matrix.shape[0])
+    x = MEAN + jnp.linalg.cholesky(COVARIANCE) @ jax.random.normal(keys[0], (NUM,))
+    y = matrix @ x + sigma_y * jax.random.normal(keys[1], sigma_y.shape)
+    mean, covariance = exact_posterior(matrix, y, sigma_y)
+    denoise = make(Dense(matrix), y, sigma_y)(gaussian(MEAN, COVARIANCE))
+    sigmas = karras(num_steps, 0.005, 30.0)
+
+    def one(key):
+        key_start, key_run = jax.random.split(key)
+        return sample(key_run, kernel, denoise, sigmas, MEAN + 30.0 * jax.random.normal(key_start, (NUM,)))
+
+    samples = jax.jit(jax.vmap(one))(jax.random.split(keys[2], 4000))
+    std = jnp.sqrt(jnp.diag(covariance))
+    ratio = samples.std(0).mean() / std.mean()
+    error = jnp.max(jnp.abs(samples.mean(0) - mean) / std)
+    print(f"spread {ratio:.3f}  bias {error:.3f}")
+    assert spread[0] < ratio < spread[1]
+    assert error < bias
+    if spread[1] < 1.1:
+        within = jnp.mean(jnp.abs(samples - mean[None]) < 1.645 * std[None])
+        assert abs(within - 0.9) < 0.03  # the spread's tolerance carried over to coverage
+
+
+@pytest.mark.parametrize("make", [guide[0] for guide in GUIDES.values()], ids=GUIDES)
+def test_data_of_no_weight_leave_the_denoiser(key, make):
+    """With infinite noise and exact data at the denoised image nothing moves."""
+    denoise, A = gaussian(MEAN, COVARIANCE), Dense(OPERATORS["blur"])
+    x = jax.random.normal(key, (NUM,))
+    plain = denoise(x, 0.7)
+    guided = make(A, A(plain), jnp.full(NUM, 0.2))(denoise)(x, 0.7)
+    assert np.allclose(guided, plain, rtol=0, atol=1e-10)
+
+
+def test_dds_solves_its_proximal_problem(key):
+    """Enough conjugate gradient steps reach the closed-form minimiser."""
+    denoise, matrix, sigma_y, sigma, variance = gaussian(MEAN, COVARIANCE), OPERATORS["sums"], 0.2, 0.5, 0.8
+    x, y = jax.random.normal(key, (NUM,)), jnp.array([1.0, -2.0, 0.5])
+    spread = sigma**2 * variance / (sigma**2 + variance)
+    normal = matrix.T @ matrix / sigma_y**2 + jnp.eye(NUM) / spread
+    exact = jnp.linalg.solve(normal, matrix.T @ y / sigma_y**2 + denoise(x, sigma) / spread)
+    got = dds(Dense(matrix), y, sigma_y, variance=variance, num_krylov=NUM)(denoise)(x, sigma)
+    assert np.allclose(got, exact, rtol=0, atol=1e-6)
+
+
+def test_mmps_is_the_exact_posterior_mean(key):
+    """For a Gaussian prior the guided denoiser is E[x0 | x, y]."""
+    matrix, sigma_y, sigma = OPERATORS["mask"], jnp.full(NUM // 2, 0.2), 0.7
+    x, y = jax.random.normal(key, (NUM,)), jax.random.normal(key, (NUM // 2,))
+    precision = jnp.linalg.inv(COVARIANCE) + jnp.eye(NUM) / sigma**2 + matrix.T @ matrix / 0.2**2
+    exact = jnp.linalg.solve(precision, jnp.linalg.solve(COVARIANCE, MEAN) + x / sigma**2 + matrix.T @ y / 0.2**2)
+    got = mmps(Dense(matrix), y, sigma_y, num_krylov=NUM)(gaussian(MEAN, COVARIANCE))(x, sigma)
+    assert np.allclose(got, exact, rtol=0, atol=1e-6)
+
+
+def test_dps_follows_the_gradient_of_the_residual(key):
+    """The step is -zeta sigma times the gradient of the residual's norm, for one noise level."""
+    denoise, A = gaussian(MEAN, COVARIANCE), Dense(OPERATORS["blur"])
+    x, y = jax.random.normal(key, (NUM,)), jax.random.normal(jax.random.fold_in(key, 1), (NUM,))
+    gradient = jax.grad(lambda x: jnp.linalg.norm(y - A(denoise(x, 0.6))))(x)
+    got = dps(A, y, 0.1, zeta=0.5)(denoise)(x, 0.6)
+    assert np.allclose(got, denoise(x, 0.6) - 0.5 * 0.6 * gradient, rtol=0, atol=1e-10)

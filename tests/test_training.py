@@ -1,0 +1,113 @@
+"""Training: exact resume, weights in and out, the record."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.diffusion.edm import edm
+from medjax.diffusion.score_matching import score_matching
+from medjax.networks.unet import unet
+from medjax.training import checkpoint, log
+from medjax.training.state import initial_state, make_optimizer, train_step
+from medjax.training.weights import load_weights, save_weights
+
+
+@pytest.fixture
+def trainer():
+    """A small prior of random squares, ready to step."""
+    network = unet(width=8, multipliers=(1, 2), attention_levels=())
+
+    def draw(key):
+        return jnp.zeros((16, 16), jnp.float32).at[:8, :8].set(jax.random.normal(key, (), jnp.float32))
+
+    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
+    optimizer = make_optimizer(1e-2, 2, 10, 1.0)
+    loss_fn = score_matching(lambda p: edm(lambda x, s: network.apply(p, x, s), 0.5), 0.5)
+    step = jax.jit(train_step(loss_fn, optimizer, draw, 2, 0.9))
+    return SimpleNamespace(state=initial_state(params, optimizer), step=step, key=jax.random.key(7))
+
+
+def same(a, b):
+    """Bit-identical pytrees."""
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(
+        np.array_equal(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def test_five_and_five_steps_are_ten(trainer, tmp_path):
+    """A run stopped after 5 steps and restored by a fresh manager ends bit-identical, in parameters, average and optimiser."""
+    straight = trainer.state
+    for _ in range(10):
+        straight, _ = trainer.step(trainer.key, straight)
+    state = trainer.state
+    for _ in range(5):
+        state, _ = trainer.step(trainer.key, state)
+    with checkpoint.open_checkpoints(tmp_path / "run") as manager:
+        checkpoint.save(manager, state)
+    with checkpoint.open_checkpoints(tmp_path / "run") as manager:
+        state = checkpoint.restore(manager, trainer.state)
+    assert int(state.step) == 5
+    for _ in range(5):
+        state, _ = trainer.step(trainer.key, state)
+    assert same(state, straight) and not same(state.params, trainer.state.params)
+
+
+def test_latest_checkpoints_are_kept(trainer, tmp_path):
+    """Two of four stay, the latest among them; an empty folder gives the start."""
+    with checkpoint.open_checkpoints(tmp_path / "run") as manager:
+        assert checkpoint.restore(manager, trainer.state) is trainer.state
+        state = trainer.state
+        for _ in range(4):
+            state, _ = trainer.step(trainer.key, state)
+            checkpoint.save(manager, state)
+        manager.wait_until_finished()
+        assert list(manager.all_steps()) == [3, 4]
+
+
+def test_checkpoint_of_another_network(trainer, tmp_path):
+    """One line, not a traceback of the reader."""
+    with checkpoint.open_checkpoints(tmp_path / "run") as manager:
+        checkpoint.save(manager, trainer.state)
+        manager.wait_until_finished()
+        other = trainer.state._replace(params=jax.tree.map(lambda a: jnp.zeros((*a.shape, 2), a.dtype), trainer.state.params))
+        with pytest.raises(ValueError, match="does not fit this config's network") as caught:
+            checkpoint.restore(manager, other)
+    assert "\n" not in str(caught.value)
+
+
+def test_average_follows_its_formula(trainer):
+    """ema <- d ema + (1 - d) params with d = min(.9, (1 + t) / (10 + t))."""
+    state, expected = trainer.state, trainer.state.params
+    for t in range(3):
+        state, _ = trainer.step(trainer.key, state)
+        decay = min(0.9, (1 + t) / (10 + t))
+        expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
+    for a, b in zip(jax.tree.leaves(state.ema), jax.tree.leaves(expected), strict=True):
+        assert np.allclose(a, b, atol=1e-6)  # f32
+
+
+def test_weights_round_trip(trainer, tmp_path):
+    """Names, values and metadata come back; missing, damaged and foreign files are told in one line."""
+    path, params = tmp_path / "weights.safetensors", trainer.state.params
+    save_weights(path, params, {"config": "{}"})
+    assert same(load_weights(path, params), jax.tree.map(np.asarray, params)) and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match="no such weights"):
+        load_weights(tmp_path / "none.safetensors", params)
+    other = jax.tree.map(lambda a: jnp.zeros((*a.shape, 2)), params)
+    with pytest.raises(ValueError, match="weights of another network: params/.* in the file, the config's network wants"):
+        load_weights(path, other)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="not a whole .safetensors file"):
+        load_weights(path, params)
+
+
+def test_log_is_one_json_object_a_line(tmp_path):
+    """Appending keeps what is there."""
+    log.append(tmp_path / "log.jsonl", step=1, loss=0.5)
+    log.append(tmp_path / "log.jsonl", step=2, loss=0.25)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(line["time"] > 0 for line in lines)
