@@ -80,6 +80,8 @@ def _images(options, config):
     """`[n, size, size]` images of the input, resampled to the size of the prior."""
     try:
         with np.load(options.input, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise ValueError(f"{options.input}: holds one array; an .npz with a named array [n, h, w] is needed")
             names = [n for n in file.files if file[n].ndim == 3]
             name = options.array or (names[0] if names else "")
             if name not in names:
@@ -96,9 +98,7 @@ def _images(options, config):
 
 def _write(output, config, options, method, num_samples, cases, seconds):
     """Both files and the table on the terminal."""
-    summary = {
-        name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in cases[0]["methods"]
-    }
+    summary = {name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in cases[0]["methods"]}
     spread = {name: confidence_interval([case[name] for case in cases]) for name in cases[0] if name != "methods"}
     record = {"config": json.loads(to_json(config)), "versions": versions(), "options": vars(options), "seconds": seconds}
     record |= {"method": method, "num_samples": num_samples, "num_images": len(cases), "methods": summary, **spread, "cases": cases}

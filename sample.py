@@ -51,7 +51,9 @@ def main(arguments):
     problem = from_scan(config, key, scan) if scan else from_phantom(config, key)
 
     answers, seconds = _reconstruct(config, problem, params, key, options.method or config.method, num_samples)
-    methods = {name: {k: float(v) for k, v in assess(problem, x).items()} | {"seconds": seconds[name]} for name, x in answers.items() if name != "samples"}
+    methods = {
+        name: {k: float(v) for k, v in assess(problem, x).items()} | {"seconds": seconds[name]} for name, x in answers.items() if name != "samples"
+    }
     record = {
         "methods": methods,
         **{name: float(value) for name, value in calibration(problem, answers["samples"]).items()},

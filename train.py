@@ -50,7 +50,9 @@ def main(arguments):
     if settings.initial:
         params = jax.tree.map(jnp.asarray, load_weights(settings.initial, params))
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    print(f"{config.name}: {num_params / 1e6:.2f} M parameters, images {list(prior.shape)}, {settings.num_steps} steps of {settings.batch_size}, in {output}")
+    print(
+        f"{config.name}: {num_params / 1e6:.2f} M parameters, images {list(prior.shape)}, {settings.num_steps} steps of {settings.batch_size}, in {output}"
+    )
 
     step = jax.jit(train_step(loss_fn, optimizer, draw, settings.batch_size, settings.ema_decay), donate_argnums=1)
     sheet_fn = jax.jit(lambda params, key: _samples(prior, units, params, key))

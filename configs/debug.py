@@ -5,7 +5,8 @@ python train.py configs/debug.py && python sample.py configs/debug.py
 
 import dataclasses
 
-from configs.ct_torso import MU_WATER, get_config as ct_torso
+from configs.ct_torso import MU_WATER
+from configs.ct_torso import get_config as ct_torso
 from medjax.config import Config, Measure, Prior, Spec
 
 PIXEL_SIZE = 400.0 / 32  # [mm]

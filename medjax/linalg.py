@@ -61,6 +61,17 @@ def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
     return z[1] + _zero_tied_to(z[0], out.dtype)
 
 
+def difference(x):
+    """Forward differences `[h, w, ...]` -> `[2, h, w, ...]`, down and to the right, zero across the border; its squared norm is below 8."""
+    return jnp.stack([jnp.diff(x, axis=0, append=x[-1:]), jnp.diff(x, axis=1, append=x[:, -1:])])
+
+
+def difference_adjoint(p):
+    """The adjoint of `difference`, minus the divergence: `[2, h, w, ...]` -> `[h, w, ...]`."""
+    down, right = p[0, :-1], p[1, :, :-1]
+    return -jnp.diff(down, axis=0, prepend=0, append=0) - jnp.diff(right, axis=1, prepend=0, append=0)
+
+
 def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=1e-6):
     r"""Solve M x = b for a symmetric positive definite M, in at most `num_steps` steps.
 

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "phantoms": {"physics"},
     "samplers": {"diffusion"},
     "guides": {"diffusion"},
-    "data": LAYER_2,
+    "data": LAYER_2 | {"report"},
     "training": set(),
     "report": set(),
     "experiment": LAYER_2 | LAYER_3 | {"data"},

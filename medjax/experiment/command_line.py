@@ -9,6 +9,14 @@ from pathlib import Path
 from medjax.config import Config, ConfigError, load, override
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, as everything else does."""
+
+    def error(self, message):
+        """ConfigError instead of usage and exit."""
+        raise ConfigError(message)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result, with the processor."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
@@ -35,7 +43,7 @@ def parse(arguments, doc: str, options: dict, default_config=None) -> tuple[argp
     Raises:
       ConfigError: for an unknown field, a wrong value, or a missing config.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("config", nargs="?", default="", help="a file of configs/")
     for name, value in options.items():
         kind = {"type": type(value)} if value is not None else {}

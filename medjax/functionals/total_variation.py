@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import linalg
 from medjax.typing import Functional
 
 
@@ -29,7 +30,7 @@ def total_variation(strength, num_steps: int = 100, nonnegative: bool = False) -
     """
 
     def value(x):
-        square = _channel_sum(jnp.abs(_gradient(x)) ** 2)
+        square = _channel_sum(jnp.abs(linalg.difference(x)) ** 2)
         total = strength * jnp.sum(jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0))
         return jnp.where(jnp.min(x) < 0, jnp.inf, total) if nonnegative else total
 
@@ -37,12 +38,12 @@ def total_variation(strength, num_steps: int = 100, nonnegative: bool = False) -
         radius = strength * tau
 
         def primal(p):
-            x = v - _gradient_adjoint(p)
+            x = v - linalg.difference_adjoint(p)
             return jnp.maximum(x, 0) if nonnegative else x
 
         def step(_, carry):
             p, r, t = carry
-            p_next = _project(r + _gradient(primal(r)) / 8, radius)  # 8 bounds the squared norm of the gradient
+            p_next = _project(r + linalg.difference(primal(r)) / 8, radius)  # 8 bounds the squared norm of the gradient
             t_next = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
             return p_next, p_next + ((t - 1) / t_next) * (p_next - p), t_next
 
@@ -50,17 +51,6 @@ def total_variation(strength, num_steps: int = 100, nonnegative: bool = False) -
         return primal(lax.fori_loop(0, num_steps, step, (p, p, jnp.ones((), v.real.dtype)))[0])
 
     return Functional(value, prox)
-
-
-def _gradient(x):
-    """Forward differences `[2, ...]` down and to the right, zero across the border."""
-    return jnp.stack([jnp.diff(x, axis=0, append=x[-1:]), jnp.diff(x, axis=1, append=x[:, -1:])])
-
-
-def _gradient_adjoint(p):
-    """The adjoint of `_gradient`, minus the divergence."""
-    down, right = p[0, :-1], p[1, :, :-1]
-    return -jnp.diff(down, axis=0, prepend=0, append=0) - jnp.diff(right, axis=1, prepend=0, append=0)
 
 
 def _channel_sum(squares):

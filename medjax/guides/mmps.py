@@ -13,9 +13,9 @@ def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
     .. math::
         D_y(x, \sigma) = D + \sigma^2 J^T A^H (\Sigma_y + A \sigma^2 J^T A^H)^{-1} (y - A D), \quad J = \nabla_x D(x, \sigma)
 
-    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient in whitened
-    data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A step
-    where the learned C is not positive ends the solve.
+    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient in
+    whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
+    step where the learned C is not positive ends the solve.
 
     Args:
       A: operator, `x -> y`.

@@ -40,14 +40,14 @@ _TISSUES = {
 }
 
 _SPIN_ECHO, _INVERSION, _GRADIENT = range(3)
-# contrast -> (sequence, then low and high of TR, TE, TI [ms] and the flip angle [degrees]); a TI below 2 multiplies that which nulls fluid
+# contrast -> (sequence, then low and high of TR and TE [ms], of TI as a part of that which nulls fluid, and of the flip angle [degrees])
 _PROTOCOLS = {
     "t1": (_SPIN_ECHO, 400.0, 650.0, 8.0, 18.0, 0.0, 0.0, 90.0, 90.0),
     "t2": (_SPIN_ECHO, 3000.0, 6000.0, 80.0, 120.0, 0.0, 0.0, 90.0, 90.0),
     "pd": (_SPIN_ECHO, 2200.0, 4000.0, 10.0, 30.0, 0.0, 0.0, 90.0, 90.0),
     "flair": (_INVERSION, 8000.0, 11000.0, 85.0, 130.0, 0.97, 1.03, 90.0, 90.0),
     "gre": (_GRADIENT, 10.0, 25.0, 2.0, 5.0, 0.0, 0.0, 16.0, 30.0),
-    "ir": (_INVERSION, 2200.0, 3500.0, 4.0, 15.0, 1000.0, 1250.0, 90.0, 90.0),
+    "ir": (_INVERSION, 2500.0, 4000.0, 4.0, 15.0, 0.9, 1.05, 90.0, 90.0),
 }
 _GADOLINIUM_RATE = 1 / 450.0  # added to 1/T1 where the agent leaks or flows [1/ms]
 
@@ -93,9 +93,8 @@ def _layers(a, soft):
     ]
 
 
-def _tissue_maps(key, layers, a, size, enhanced, field):
+def _tissue_maps(spread, layers, a, size, enhanced, field):
     """Labels, PD, T1 and 1/T2 `[h, w]`, mixed by volume at edges: mixing 1/T1 would draw a rim brighter than either side on PD and FLAIR."""
-    spread = 1 + jnp.array([[0.02, 0.06, 0.06]]) * jax.random.normal(key, (len(layers), 3))
     labels = jnp.zeros((size, size), jnp.int32)
     density, time1, rate2 = jnp.zeros((size, size)), jnp.full((size, size), 300.0), jnp.full((size, size), 1 / 70.0)
     for i, (tissue, part) in enumerate(layers):
@@ -116,16 +115,13 @@ def _tissue_maps(key, layers, a, size, enhanced, field):
     return labels, density, time1, rate2
 
 
-def _protocol(key, contrast, csf_t1):
-    """Sequence index, TR, TE, TI [ms] and flip angle [rad] of this examination."""
-    key_kind, key_values = jax.random.split(key)
+def _protocol(u, contrast, csf_t1):
+    """Sequence index, TR, TE, TI [ms] and flip angle [rad] from five uniform numbers."""
     names = list(_PROTOCOLS) if contrast == "random" else [contrast]
-    rows = jnp.array([_PROTOCOLS[name] for name in names])
-    row = rows[jax.random.randint(key_kind, (), 0, len(names))]
-    u = jax.random.uniform(key_values, (4,))
-    tr, te, ti, flip = row[1::2] + u * (row[2::2] - row[1::2])
+    row = jnp.array([_PROTOCOLS[name] for name in names])[(u[4] * len(names)).astype(jnp.int32)]
+    tr, te, ti, flip = row[1::2] + u[:4] * (row[2::2] - row[1::2])
     null = csf_t1 * jnp.log(2 / (1 + jnp.exp(-tr / csf_t1)))
-    return row[0].astype(jnp.int32), tr, te, jnp.where((ti > 0) & (ti < 2), ti * null, ti), jnp.deg2rad(flip)
+    return row[0].astype(jnp.int32), tr, te, ti * null, jnp.deg2rad(flip)
 
 
 def _signal(pd, t1, t2, protocol):
@@ -135,17 +131,16 @@ def _signal(pd, t1, t2, protocol):
     return jnp.select([sequence == i for i in range(3)], choices)
 
 
-def _receive(key, size, field_of_view, phase):
+def _receive(key, coefficients, size, field_of_view, phase):
     """Smooth sensitivity `[h, w]`: a few ten percent in magnitude and, if `phase`, a few radians."""
-    keys = jax.random.split(key, 3)
-    bias, wave = smooth_field(keys[0], 2, size, field_of_view, 90.0)
+    bias, wave = smooth_field(key, 2, size, field_of_view, 90.0)
     magnitude = jnp.exp(0.18 * (bias - jnp.mean(bias)))
     if not phase:
         return magnitude
     axis = (jnp.arange(size) + 0.5) * (2 / size) - 1
-    c = jax.random.normal(keys[1], (5,)) * jnp.array([1.5, 1.5, 0.8, 0.8, 0.8])
     x, y = axis[None, :], -axis[:, None]
-    angle = c[0] * x + c[1] * y + c[2] * x * y + c[3] * x**2 + c[4] * y**2 + 0.5 * wave + jax.random.uniform(keys[2], maxval=2 * jnp.pi)
+    c = coefficients
+    angle = 1.5 * (c[0] * x + c[1] * y) + 0.8 * (c[2] * x * y + c[3] * x**2 + c[4] * y**2) + 0.5 * wave + 10 * c[5]
     return magnitude * jnp.exp(1j * angle)
 
 
@@ -170,8 +165,8 @@ def brain(key, size=128, contrast="random", tumour_probability=0.3, field_of_vie
         Args:
           key: typed key.
           size: n, pixels a side (static).
-          contrast: "t1", "t2", "pd" (spin echo), "flair", "ir" (inversion recovery, fluid nulled or T1-weighted), "gre" (spoiled gradient echo, T1-weighted),
-        or "random", one of them (static).
+          contrast: "t1", "t2", "pd" (spin echo), "flair", "ir" (inversion recovery with fluid nulled, at long or short TE), "gre" (spoiled gradient
+        echo, T1-weighted) or "random", one of them (static).
           tumour_probability: chance of a tumour, may be traced.
           field_of_view: n h [mm] (static).
           phase: True for a complex image with a smooth phase of a few radians, False for the real magnitude (static).
@@ -190,20 +185,22 @@ def brain(key, size=128, contrast="random", tumour_probability=0.3, field_of_vie
         raise ValueError(f"brain knows the contrasts {['random', *_PROTOCOLS]}, got {contrast!r}")
     if size < 16 or field_of_view <= 0:
         raise ValueError(f"brain needs size >= 16 and field_of_view > 0, got {size} and {field_of_view}")
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 5)
     pixel = field_of_view / size
     anatomy = brain_anatomy(keys[0], size, field_of_view, tumour_probability)
-    field, gadolinium = jax.random.uniform(keys[1], (2,))
-    enhanced = anatomy.scalars["present"] & (gadolinium < 0.5)
+    uniform = jax.random.uniform(keys[1], (7,))
+    normal = jax.random.normal(keys[2], (3 * (len(_TISSUES) + 2),)).reshape(-1, 3)
+    field = uniform[5]
+    enhanced = anatomy.scalars["present"] & (uniform[6] < 0.5)
     layers = _layers(anatomy, pixel + 0.8)
-    labels, pd, t1, rate2 = _tissue_maps(keys[2], layers, anatomy, size, enhanced, field)
+    spread = 1 + jnp.array([[0.02, 0.06, 0.06]]) * normal[2:]
+    labels, pd, t1, rate2 = _tissue_maps(spread, layers, anatomy, size, enhanced, field)
     grain = texture(keys[3], size, exponent=2.0, cutoff=40)
     pd = jnp.clip(pd * (1 + 0.015 * grain), 0, 1)
     t1, t2 = (1 + 0.04 * grain) * t1, (1 + 0.04 * grain) / rate2
 
-    csf_t1 = 4000 + 200 * field
-    protocol = _protocol(keys[4], contrast, csf_t1)
-    receive = _receive(keys[5], size, field_of_view, phase) / _reference(protocol, field)
+    protocol = _protocol(uniform, contrast, 4000 + 200 * field)
+    receive = _receive(keys[4], normal[:2].ravel(), size, field_of_view, phase) / _reference(protocol, field)
     image = receive * _signal(pd, t1, t2, protocol)
     attributes = {"pd": pd, "t1": t1, "t2": t2, "receive": receive, **dict(zip(("sequence", "tr", "te", "ti", "flip"), protocol, strict=True))}
     return Phantom(image, labels, attributes | _truth(anatomy, labels, jnp.abs(image), pixel, enhanced, field))

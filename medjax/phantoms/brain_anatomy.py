@@ -9,12 +9,12 @@ from medjax.phantoms.smooth_field import smooth_field
 from medjax.typing import Leaf
 
 _RANGES = {  # name -> (low, high); lengths in mm, angles in rad, the rest are factors
-    "level": (-5.0, 50.0), "size": (0.91, 1.02), "aspect": (0.95, 1.05), "rotation": (-0.1, 0.1), "pitch": (-0.1, 0.14), "roll": (-0.06, 0.06),
+    "level": (-5.0, 50.0), "size": (0.9, 1.01), "aspect": (0.95, 1.05), "rotation": (-0.1, 0.1), "pitch": (-0.1, 0.14), "roll": (-0.06, 0.06),
     "shift_x": (-4.0, 4.0), "shift_y": (-4.0, 3.0), "taper": (0.02, 0.12), "square": (2.1, 2.45), "age": (0.0, 1.0), "ventricles": (0.7, 1.15),
     "lopsided": (-0.05, 0.05), "sulcus_depth": (15.0, 21.0), "sulci": (11.0, 15.0), "phase_left": (0.0, 6.28), "phase_right": (0.0, 6.28),
     "cortex": (2.6, 3.2), "skull": (5.5, 8.5), "scalp": (3.5, 8.0), "tables": (1.2, 1.7), "muscle": (1.5, 5.5),
     "tumour_angle": (-0.9, 0.9), "tumour_range": (0.35, 0.68), "tumour_radius": (6.0, 18.0), "oedema": (2.0, 14.0), "necrosis": (-0.2, 0.7),
-    "push": (0.0, 0.45), "flow": (0.25, 1.0), "rim": (1.5, 3.5),
+    "push": (0.0, 0.45), "flow": (0.25, 1.0), "chance": (0.0, 1.0), "rim": (1.5, 3.5),
 }  # fmt: skip
 
 # Lateral ventricle and tail of the caudate: (x, y, z, radius) along the axis, [mm], x away from the midline, origin at the anterior commissure.
@@ -121,8 +121,8 @@ def _power(x, p):
 def _outline(x, y, z, s):
     """Depth below the brain's surface along the ray to its centre, and how much thicker a slanted layer looks at height z."""
     log_dome = jnp.log(jnp.maximum(1 - _power(jnp.abs(z - 8) / 74, 2.3), 0.05)) / 2.3
-    a = 68 * jnp.exp(log_dome) * (1 - s["taper"] * y / 87)
-    b = 87 * s["aspect"] * jnp.exp(0.85 * log_dome)
+    a = 66 * jnp.exp(log_dome) * (1 - s["taper"] * y / 87)
+    b = 86 * s["aspect"] * jnp.exp(0.85 * log_dome)
     p = s["square"]
     q = _power(_power(jnp.abs(x) / a, p) + _power(jnp.abs(y) / b, p), 1 / p)
     r = jnp.sqrt(x**2 + y**2)
@@ -211,7 +211,7 @@ def _tumour(s, present, x, y, middle, fine):
     cy = 85 * scale * s["tumour_range"] * jnp.sin(s["tumour_angle"]) - 4
     radius = jnp.where(present, s["tumour_radius"] * scale, 0)
     ball = jnp.sqrt((x - cx) ** 2 + (y - cy) ** 2 + 1e-6)
-    tumour = ball - radius * (1 + 0.16 * middle[0] + 0.07 * fine[0])
+    tumour = ball - radius * (1 + 0.14 * jnp.clip(middle[0], -2, 2) + 0.06 * jnp.clip(fine[0], -2, 2))
     oedema = ball - (radius + s["oedema"]) * (1 + 0.22 * middle[1])
     push = s["push"] * jnp.exp(-((ball / (1.8 * radius + 1e-3)) ** 2))
     return {"tumour": tumour, "oedema": oedema}, (cx, cy), radius, push
@@ -232,13 +232,13 @@ def brain_anatomy(key, size, field_of_view, tumour_probability):
     Returns:
       A `BrainAnatomy`.
     """
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 4)
     s = _draw(keys[0])
     pixel = field_of_view / size
     low = smooth_field(keys[1], 6, size, field_of_view, 40.0)
     middle = smooth_field(keys[2], 4, size, field_of_view, 16.0)
     fine = smooth_field(keys[3], 2, size, field_of_view, 6.0)
-    present = jax.random.uniform(keys[4]) < tumour_probability
+    present = s["chance"] < tumour_probability
 
     axis = (jnp.arange(size) - (size - 1) / 2) * pixel
     X, Y = jnp.broadcast_to(axis[None, :], (size, size)), jnp.broadcast_to(-axis[:, None], (size, size))

@@ -77,6 +77,7 @@ def ramp(s, start, stop):
 
 
 def between(s, start, stop, width=0.05):
+    """1 between `start` and `stop`, 0 elsewhere, with edges of half width `width`."""
     return ramp(s, start - width, start + width) * (1 - ramp(s, stop - width, stop + width))
 
 

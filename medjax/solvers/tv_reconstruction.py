@@ -32,7 +32,7 @@ def tv_reconstruction(A: Operator, y, sigma_y, strength, nonnegative: bool = Fal
       nonnegative: constrains a real x to x >= 0.
 
     Returns:
-      A `Solver`; 300 steps bring the objective within about 1e-3 of its minimum, sooner from filtered backprojection than from zero.
+      A `Solver`. At 128 px 300 steps bring the objective within 1e-4 to 1e-2 of its minimum; the slow ones are weak lambda and uneven weights.
 
     Reference:
       Chambolle & Pock (2011), algorithm 1, https://doi.org/10.1007/s10851-010-0251-1; Sidky, Jorgensen & Pan (2012),
@@ -42,10 +42,10 @@ def tv_reconstruction(A: Operator, y, sigma_y, strength, nonnegative: bool = Fal
     tau, sigma_data, sigma_gradient = _steps(A, y, 1 / sigma_y, strength)
 
     def K(x):
-        return A(x), _gradient(x)
+        return A(x), linalg.difference(x)
 
     def K_adjoint(dual):
-        return A.adjoint(dual[0]) + _gradient_adjoint(dual[1])
+        return A.adjoint(dual[0]) + linalg.difference_adjoint(dual[1])
 
     def prox_g(v, _):
         return jnp.maximum(v, 0) if nonnegative else v
@@ -94,14 +94,3 @@ class _Weighted:
 
     def adjoint(self, y):
         return self.right * self.A.adjoint(self.left * y)
-
-
-def _gradient(x):
-    """Forward differences `[2, ...]` down and to the right, zero across the border."""
-    return jnp.stack([jnp.diff(x, axis=0, append=x[-1:]), jnp.diff(x, axis=1, append=x[:, -1:])])
-
-
-def _gradient_adjoint(p):
-    """The adjoint of `_gradient`, minus the divergence."""
-    down, right = p[0, :-1], p[1, :, :-1]
-    return -jnp.diff(down, axis=0, prepend=0, append=0) - jnp.diff(right, axis=1, prepend=0, append=0)

@@ -1,0 +1,168 @@
+"""The three mains from end to end on the debug experiment, and one clear line for each bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+
+def python(*arguments, **options):
+    """Finished process of this Python at the repository root."""
+    words = [sys.executable, *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Output folder of `train.py configs/debug.py`, stopped by SIGTERM on the way and started again."""
+    output = tmp_path_factory.mktemp("train")
+    words = [sys.executable, "train.py", "configs/debug.py", "--output", str(output), "--train.log-every", "5"]
+    with subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        log = output / "log.jsonl"
+        while process.poll() is None and not (log.exists() and '"step"' in log.read_text()):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        text = process.communicate(timeout=280)[0]
+    assert process.returncode == 128 + signal.SIGTERM and "the same command goes on from there" in text
+    result = python(*words[1:])
+    assert result.returncode == 0, result.stderr
+    return output
+
+
+def test_training_goes_on_and_records(trained):
+    """Every step is logged once, the stop and the start are seen, weights, config and sheets are there."""
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "step" in line]
+    assert steps == sorted(set(steps)) and steps[-1] == 60
+    assert [line.get("event") for line in lines].count("start") == 2
+    assert lines[-1]["loss"] < lines[1]["loss"]
+    assert (trained / "weights.safetensors").stat().st_size > 10_000
+    assert json.loads((trained / "config.json").read_text())["name"] == "debug"
+    assert (trained / "sheets" / "0000060.png").stat().st_size > 5_000
+    assert lines[0]["versions"]["jax"]
+
+
+def test_sample_and_evaluate(trained, tmp_path):
+    """A phantom and a file are reconstructed; all outputs are there and agree."""
+    checkpoint = ("--prior.checkpoint", trained / "weights.safetensors")
+    result = python("sample.py", "configs/debug.py", "--output", tmp_path / "a", *checkpoint)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert {"fbp", "tv", "posterior_mean"} == set(report["methods"]) and 0 <= report["coverage"] <= 1
+    images = np.load(tmp_path / "a" / "reconstruction.npz", allow_pickle=False)
+    assert images["samples"].shape == (2, 32, 32) and images["truth"].min() >= -1000.001
+    error = np.mean((images["posterior_mean"] - images["truth"]) ** 2)
+    assert np.allclose(10 * np.log10(np.ptp(images["truth"]) ** 2 / error), report["methods"]["posterior_mean"]["psnr"], atol=1e-3)  # f32 images
+    assert (tmp_path / "a" / "figure.png").stat().st_size > 20_000
+
+    words = ("--output", tmp_path / "b", "--num-images", 2, "--method", "dds", *checkpoint)
+    result = python("evaluate.py", "configs/debug.py", *words)
+    assert result.returncode == 0, result.stderr
+    evaluation = json.loads((tmp_path / "b" / "evaluation.json").read_text())
+    values = [case["methods"]["tv"]["psnr"] for case in evaluation["cases"]]
+    assert np.allclose(np.mean(values), evaluation["methods"]["tv"]["psnr"][0]) and len(values) == 2
+    assert "| tv" in (tmp_path / "b" / "evaluation.md").read_text()
+
+
+def test_sample_of_a_dicom(trained, tmp_path):
+    """The file that pydicom ships; the result reads back with pydicom, in HU, at the size of the prior."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file("CT_small.dcm", download=False)
+    words = ("--input", path, "--output", tmp_path, "--prior.checkpoint", trained / "weights.safetensors")
+    result = python("sample.py", "configs/debug.py", *words)
+    assert result.returncode == 0, result.stderr
+    dataset = pydicom.dcmread(tmp_path / "posterior_mean.dcm")
+    assert dataset.pixel_array.shape == (32, 32) and dataset.SOPInstanceUID != pydicom.dcmread(path).SOPInstanceUID
+    shown = np.load(tmp_path / "reconstruction.npz")["posterior_mean"]
+    hounsfield = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    assert np.allclose(hounsfield, shown, atol=0.51)  # HU are stored as integers
+    assert np.allclose(float(dataset.PixelSpacing[0]), 4 * float(pydicom.dcmread(path).PixelSpacing[0]), rtol=1e-6)
+
+
+def test_measured_data_need_no_truth(trained, tmp_path):
+    """A sinogram with its own angles is reconstructed with its own geometry."""
+    angles = np.linspace(0, np.pi, 11, endpoint=False)
+    t = (np.arange(46) - 22.5) * 12.5
+    disc = 0.0193 * 2 * np.sqrt(np.maximum(120.0**2 - t**2, 0))
+    np.savez(tmp_path / "scan.npz", sinogram=np.tile(disc, (11, 1)), angles=angles, detector_spacing=12.5, pixel_size=12.5)
+    words = ("--input", tmp_path / "scan.npz", "--output", tmp_path / "out", "--prior.checkpoint", trained / "weights.safetensors")
+    result = python("sample.py", "configs/debug.py", *words)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "psnr" not in report["methods"]["tv"] and report["methods"]["tv"]["residual"] < 1
+    tv = np.load(tmp_path / "out" / "reconstruction.npz")["tv"]
+    assert abs(tv[14:18, 14:18].mean()) < 60 and abs(tv[:3].mean() + 1000) < 60  # HU of water and air, with TV's bias at 12.5 mm pixels
+
+
+BAD_SCRIPT = """
+import json, sys
+import sample, evaluate, train
+from medjax.experiment.command_line import run
+for name, arguments in json.loads(sys.argv[1]):
+    sys.argv = [name + ".py", *arguments]
+    print("status", run({"sample": sample, "evaluate": evaluate, "train": train}[name].main))
+    print("---", file=sys.stderr)
+"""
+
+
+def test_bad_input_gets_one_line(trained, tmp_path):
+    """Status 2, one line that says what was found and what is needed, nothing written."""
+    image = np.zeros((32, 32), np.float32) - 500
+    files = {
+        "nan": np.where(np.arange(1024).reshape(32, 32) == 5, np.nan, image),
+        "cube": np.zeros((4, 32, 32), np.float32),
+    }
+    for name, array in files.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    np.save(tmp_path / "object.npy", np.array([{}, 1], object))
+    (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM\2\0\0\0")
+    np.savez(tmp_path / "views.npz", sinogram=np.ones((3, 46)), angles=np.zeros(4), detector_spacing=12.5)
+    np.savez(tmp_path / "none.npz", sinogram=np.ones((0, 46)), angles=np.zeros(0), detector_spacing=12.5)
+    np.savez(tmp_path / "mask.npz", kspace=np.ones((32, 32), complex), mask=np.zeros((32, 32)))
+    (tmp_path / "file").write_text("")
+    good = ["--prior.checkpoint", str(trained / "weights.safetensors"), "--output", str(tmp_path / "out")]
+    debug = "configs/debug.py"
+
+    def given(name):
+        return ["sample", [debug, "--input", str(tmp_path / name), *good]]
+
+    cases = [
+        (given("missing.npy"), "missing.npy"),
+        (given("nan.npy"), "1 NaN or infinite"),
+        (given("cube.npy"), "[4, 32, 32]"),
+        (given("object.npy"), "object.npy"),
+        (given("cut.dcm"), "cut.dcm"),
+        (given("views.npz"), "views.npz"),
+        (given("none.npz"), "none.npz"),
+        (given("mask.npz"), "mask.npz"),
+        (["sample", ["configs/debgu.py", *good]], "did you mean 'configs/debug.py'"),
+        (["sample", [debug, "--measure.noise.num_photon", "3", *good]], "did you mean 'num_photons'"),
+        (["sample", [debug, "--method", "mmsp", *good]], "did you mean 'mmps'"),
+        (["sample", [debug, "--num-samples", "many", *good]], "many"),
+        (["sample", [debug, "--measure.operator.angles.num_views", "0", *good]], "at least one view"),
+        (["sample", [debug, *good, "--prior.network.width", "16"]], "another network"),
+        (["sample", [debug, *good[:2], "--output", str(tmp_path / "file" / "below")]], "file"),
+        (["sample", [debug, "--prior.checkpoint", str(tmp_path / "no.safetensors"), *good[2:]]], "no such weights"),
+        (["evaluate", [debug, "--num-images", "0", *good]], "--num-images needs at least 1"),
+        (["evaluate", [debug, "--input", str(tmp_path / "nan.npy"), *good]], "nan.npy"),
+        (["train", []], "name a config"),
+        (["train", [debug, "--output", str(tmp_path / "file" / "below")]], "file"),
+        (["train", [debug, "--prior.shape", "(16, 16)", "--output", str(tmp_path / "t")]], "prior.shape is [16, 16]"),
+    ]
+    result = python("-c", BAD_SCRIPT, json.dumps([case for case, _ in cases]))
+    assert result.stdout.count("status 2") == len(cases), result.stdout + result.stderr
+    for (case, fragment), text in zip(cases, result.stderr.split("---\n"), strict=False):
+        lines = text.strip().splitlines()
+        assert len(lines) == 1 and fragment in lines[0] and "Traceback" not in text, f"{case}: {text}"
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
