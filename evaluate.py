@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -79,16 +80,15 @@ def _name(config):
 def _images(options, config):
     """`[n, size, size]` images of the input, resampled to the size of the prior."""
     try:
-        with np.load(options.input, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise ValueError(f"{options.input}: holds one array; an .npz with a named array [n, h, w] is needed")
-            names = [n for n in file.files if file[n].ndim == 3]
-            name = options.array or (names[0] if names else "")
-            if name not in names:
-                raise ValueError(f"{options.input}: needs an array [n, h, w]{' named ' + name if name else ''}; it holds {names or 'none'}")
-            images = file[name]
-    except OSError as error:
-        raise ValueError(f"{options.input}: {error}") from error
+        file = np.load(options.input, allow_pickle=False)
+        arrays = {name: file[name] for name in getattr(file, "files", [])}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{options.input}: cannot be read as .npz ({error})") from error
+    names = [name for name, array in arrays.items() if array.ndim == 3]
+    name = options.array or (names[0] if names else "")
+    if name not in names:
+        raise ValueError(f"{options.input}: needs an array [n, h, w]{' named ' + name if name else ''}; it holds {names or 'none'}")
+    images = arrays[name]
     if not np.isfinite(images).all():
         raise ValueError(f"{options.input}: {name} holds NaN or infinite pixels")
     size, ct = config.prior.shape[0], config.measure.modality == "ct"

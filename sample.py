@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medjax.config import build, to_json
+from medjax.config import ConfigError, build, nearest, to_json
 from medjax.data.read import read
 from medjax.data.write import write_like
 from medjax.experiment.assess import assess, calibration
@@ -84,6 +84,8 @@ def _reconstruct(config, problem, params, key, method, num_samples):
     """Answers by name, and the seconds that each took, compilation included."""
     A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     answers, seconds = {}, {}
+    if method not in config.methods:
+        raise ConfigError(f"no method {method!r} in config {config.name}; {nearest(method, config.methods)}")
 
     def timed(name, fn, *args):
         clock = time.perf_counter()
@@ -95,11 +97,13 @@ def _reconstruct(config, problem, params, key, method, num_samples):
     first = {"filtered_backprojection": "fbp"}.get(first, first)
     start = timed(first, direct(config), A, y)
     timed("tv", total_variation(config), A, y, sigma_y, start)
-    total = num_samples * config.methods[method].num_steps if method in config.methods else 1
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task(f"{num_samples} posterior samples by {method}", total=total)
-        timed("samples", posterior(config, method, num_samples, lambda: bar.advance(task)), params, key, A, y, sigma_y)
+    bar = Progress(*columns)
+    samples_fn = posterior(config, method, num_samples, lambda: bar.advance(task))
+    total = num_samples * config.methods[method].num_steps
+    task = bar.add_task(f"{num_samples} posterior samples by {method}", total=total)
+    with bar:
+        timed("samples", samples_fn, params, key, A, y, sigma_y)
         bar.update(task, completed=total)
     answers["posterior_mean"], seconds["posterior_mean"] = jnp.mean(answers["samples"], 0), seconds.pop("samples")
     return answers, seconds

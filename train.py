@@ -50,9 +50,8 @@ def main(arguments):
     if settings.initial:
         params = jax.tree.map(jnp.asarray, load_weights(settings.initial, params))
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    print(
-        f"{config.name}: {num_params / 1e6:.2f} M parameters, images {list(prior.shape)}, {settings.num_steps} steps of {settings.batch_size}, in {output}"
-    )
+    size = f"{num_params / 1e6:.2f} M parameters, images {list(prior.shape)}"
+    print(f"{config.name}: {size}, {settings.num_steps} steps of {settings.batch_size}, in {output}")
 
     step = jax.jit(train_step(loss_fn, optimizer, draw, settings.batch_size, settings.ema_decay), donate_argnums=1)
     sheet_fn = jax.jit(lambda params, key: _samples(prior, units, params, key))
@@ -78,13 +77,14 @@ def main(arguments):
                 log.append(output / "log.jsonl", step=done, images_per_second=round(rate, 2), **means)
                 bar.update(task, completed=done, rate=f"loss {means['loss']:.4f}  {rate:.1f} images/s")
                 clock, losses = time.perf_counter(), []
-            last = done == settings.num_steps or bool(stop)
+            stopping = bool(stop)  # read once: a signal between two reads would end the run unsaved
+            last = done == settings.num_steps or stopping
             if done % settings.checkpoint_every == 0 or last:
                 checkpoint.save(manager, state)
                 save_weights(output / "weights.safetensors", state.ema, {"config": to_json(config), "step": str(done), "versions": str(versions())})
             if done % settings.sheet_every == 0 or last:
                 sheet(output / "sheets" / f"{done:07d}.png", np.asarray(sheet_fn(state.ema, jax.random.key(1))), unit=units.name)
-            if stop:
+            if stopping:
                 bar.stop()
                 manager.wait_until_finished()
                 print(f"stopped by signal {stop[0]} after step {done}; the same command goes on from there")

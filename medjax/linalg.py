@@ -72,11 +72,12 @@ def difference_adjoint(p):
     return -jnp.diff(down, axis=0, prepend=0, append=0) - jnp.diff(right, axis=1, prepend=0, append=0)
 
 
-def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=1e-6):
+def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=1e-6, growth=jnp.inf):
     r"""Solve M x = b for a symmetric positive definite M, in at most `num_steps` steps.
 
     A step is taken only while ||b - M x|| > tolerance ||b||: past convergence the quotients are 0 / 0, and one such step
-    would turn x into NaN. Under `vmap` each problem stops by itself.
+    would turn x into NaN. Under `vmap` each problem stops by itself. A direction of negative curvature, or a residual that has grown by more than
+    `growth`, shows an M that is not symmetric positive definite after all: x stays where it was before that step.
 
     Args:
       matvec: `x -> M x`, self-adjoint in the inner product `vdot`.
@@ -84,6 +85,7 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
       x0: start, zero if None.
       num_steps: the most steps.
       tolerance: relative bound on the residual.
+      growth: the most that ||b - M x|| may grow over its first value; no bound by default, for a true M the residual may grow.
 
     Returns:
       x, of the structure of b.
@@ -93,7 +95,8 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
     """
     x = jax.tree.map(jnp.zeros_like, b) if x0 is None else x0
     r = b if x0 is None else jax.tree.map(jnp.subtract, b, matvec(x0))
-    bound = tolerance**2 * vdot(b, b)
+    first = vdot(r, r)
+    bound, most = tolerance**2 * vdot(b, b), growth**2 * first
 
     def step(_, carry):
         x, r, p, rr = carry
@@ -101,14 +104,16 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
         pMp = vdot(p, Mp)
         going = (rr > bound) & (pMp > 0)
         alpha = jnp.where(going, rr / jnp.where(going, pMp, 1), 0)
-        x = jax.tree.map(lambda u, v: u + alpha.astype(u.dtype) * v, x, p)
-        r = jax.tree.map(lambda u, v: u - alpha.astype(u.dtype) * v, r, Mp)
-        rr_next = vdot(r, r)
+        r_next = jax.tree.map(lambda u, v: u - alpha.astype(u.dtype) * v, r, Mp)
+        rr_next = vdot(r_next, r_next)
+        going &= rr_next <= most
+        x = jax.tree.map(lambda u, v: jnp.where(going, u + alpha.astype(u.dtype) * v, u), x, p)
         beta = jnp.where(going, rr_next / jnp.where(going, rr, 1), 0)
-        p = jax.tree.map(lambda u, v: jnp.where(going, u + beta.astype(u.dtype) * v, v), r, p)
+        p = jax.tree.map(lambda u, v: jnp.where(going, u + beta.astype(u.dtype) * v, v), r_next, p)
+        r = jax.tree.map(lambda u, v: jnp.where(going, u, v), r_next, r)
         return x, r, p, jnp.where(going, rr_next, rr)
 
-    return lax.fori_loop(0, num_steps, step, (x, r, r, vdot(r, r)))[0]
+    return lax.fori_loop(0, num_steps, step, (x, r, r, first))[0]
 
 
 def operator_norm(A, x, num_steps: int = 50):

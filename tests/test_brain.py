@@ -26,7 +26,8 @@ LITERATURE = {
 
 @functools.cache
 def _compiled(contrast, size):
-    return jax.jit(jax.vmap(lambda key, probability: brain(key, size, contrast, tumour_probability=probability), in_axes=(0, None)))
+    draw = jax.vmap(lambda key, probability: brain(key, size, contrast, tumour_probability=probability), in_axes=(0, None))
+    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})  # these tests spend their time on compiling
 
 
 @functools.cache
@@ -36,12 +37,12 @@ def _draw(contrast, size=96, tumour_probability=0.3):
     return jax.tree.map(np.asarray, _compiled(contrast, size)(keys, tumour_probability))
 
 
-def _level(phantom, values, *names):
-    """Median of `values` over each brain's pixels of these labels, NaN where there are fewer than 100."""
+def _level(phantom, values, *names, least=40):
+    """Median of `values` over each brain's pixels of these labels, NaN where there are fewer than `least`."""
     out = np.full(NUM, np.nan)
     for i in range(NUM):
         inside = np.isin(phantom.labels[i], [LABELS[name] for name in names])
-        if inside.sum() >= 100:
+        if inside.sum() >= least:
             out[i] = np.median(values[i][inside])
     return out
 
@@ -51,7 +52,8 @@ def test_tissue_values_are_those_of_the_literature(name):
     phantom = _draw("t1", tumour_probability=0.0)
     assert np.isfinite(_level(phantom, phantom.attributes["pd"], name)).sum() >= 4
     for quantity, (low, high) in zip(("pd", "t1", "t2"), LITERATURE[name], strict=True):
-        level = _level(phantom, phantom.attributes[quantity], name)
+        # slit-like ventricles are all edge
+        level = _level(phantom, phantom.attributes[quantity], name, least=100 if name == "ventricle" else 40)
         assert np.nanmin(level) >= low and np.nanmax(level) <= high, (quantity, np.nanmin(level), np.nanmax(level))
 
 

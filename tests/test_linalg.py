@@ -135,3 +135,13 @@ def test_inner_product_is_real(key):
     a, b = jax.random.normal(key, (2, 5), jnp.complex128)
     assert jnp.allclose(linalg.vdot({"u": a, "v": a}, {"u": b, "v": b}), 2 * jnp.real(jnp.vdot(a, b)), rtol=1e-12)
     assert jnp.allclose(linalg.norm((a, b)), jnp.sqrt(_square(a) + _square(b)), rtol=1e-12)
+
+
+def test_conjugate_gradient_stops_before_it_diverges(key):
+    """On a matrix that is neither symmetric nor positive, x stays finite and its residual within the allowed growth."""
+    for i in range(20):
+        k = jax.random.fold_in(key, i)
+        matrix = 0.5 * jnp.eye(30) + jax.random.normal(k, (30, 30))
+        b = jax.random.normal(jax.random.fold_in(k, 1), (30,))
+        x = linalg.conjugate_gradient(lambda v, m=matrix: m @ v, b, num_steps=60, growth=2.0)
+        assert jnp.linalg.norm(b - matrix @ x) <= 2.0 * jnp.linalg.norm(b) * (1 + 1e-6)  # the recurrence's residual drifts by round-off

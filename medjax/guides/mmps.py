@@ -13,9 +13,10 @@ def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
     .. math::
         D_y(x, \sigma) = D + \sigma^2 J^T A^H (\Sigma_y + A \sigma^2 J^T A^H)^{-1} (y - A D), \quad J = \nabla_x D(x, \sigma)
 
-    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient in
-    whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
-    step where the learned C is not positive ends the solve.
+    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by
+    conjugate gradient in whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
+    learned C is neither quite symmetric nor quite positive, and conjugate gradient can then diverge: a direction of negative curvature or a residual
+    that grows threefold ends the solve.
 
     Args:
       A: operator, `x -> y`.
@@ -42,6 +43,7 @@ def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
                 lambda u: u + whiten * A(covariance(A.adjoint(whiten * u))),
                 whiten * (y - A(denoised)),
                 num_steps=num_krylov,
+                growth=3.0,
             )
             return denoised + covariance(A.adjoint(whiten * u))
 

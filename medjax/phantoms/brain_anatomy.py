@@ -11,8 +11,8 @@ from medjax.typing import Leaf
 _RANGES = {  # name -> (low, high); lengths in mm, angles in rad, the rest are factors
     "level": (-5.0, 50.0), "size": (0.9, 1.01), "aspect": (0.95, 1.05), "rotation": (-0.1, 0.1), "pitch": (-0.1, 0.14), "roll": (-0.06, 0.06),
     "shift_x": (-4.0, 4.0), "shift_y": (-4.0, 3.0), "taper": (0.02, 0.12), "square": (2.1, 2.45), "age": (0.0, 1.0), "ventricles": (0.7, 1.15),
-    "lopsided": (-0.05, 0.05), "sulcus_depth": (15.0, 21.0), "sulci": (11.0, 15.0), "phase_left": (0.0, 6.28), "phase_right": (0.0, 6.28),
-    "cortex": (2.6, 3.2), "skull": (5.5, 8.5), "scalp": (3.5, 8.0), "tables": (1.2, 1.7), "muscle": (1.5, 5.5),
+    "lopsided": (-0.05, 0.05), "sulcus_depth": (16.0, 23.0), "sulci": (11.0, 15.0), "phase_left": (0.0, 6.28), "phase_right": (0.0, 6.28),
+    "cortex": (2.7, 3.3), "skull": (5.5, 8.5), "scalp": (3.5, 8.0), "tables": (1.2, 1.7), "muscle": (1.5, 5.5),
     "tumour_angle": (-0.9, 0.9), "tumour_range": (0.35, 0.68), "tumour_radius": (6.0, 18.0), "oedema": (2.0, 14.0), "necrosis": (-0.2, 0.7),
     "push": (0.0, 0.45), "flow": (0.25, 1.0), "chance": (0.0, 1.0), "rim": (1.5, 3.5),
 }  # fmt: skip
@@ -165,7 +165,7 @@ def _cortex(s, xb, p, depth, slant, low, middle, fine, pixel):
     below = jnp.minimum(jnp.minimum(depth, fissure), sylvian + 2.5 * jnp.maximum(42 - x, 0))
     reach = jnp.where(depth < fissure, s["sulcus_depth"] + 4 * (z > 30), 6.5) * (1 + 0.25 * middle[2] + 0.2 * low[5])
     sulcus = jnp.sqrt(line**2 + jnp.maximum(below - jnp.clip(reach, 3, 26), 0) ** 2)
-    sulcus_width = jnp.maximum((0.35 + 0.6 * age + 0.2 * fine[0]) * (0.6 + 1.2 * jnp.exp(-below / 5)), 0.15)
+    sulcus_width = jnp.maximum((0.28 + 0.6 * age + 0.18 * fine[0]) * (0.6 + 1.2 * jnp.exp(-below / 5)), 0.15)
 
     clefts = ((sulcus, sulcus_width), (fissure, fissure_width), (sylvian, sylvian_width))
     pial = depth
