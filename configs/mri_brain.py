@@ -16,7 +16,7 @@ def get_config() -> Config:
             data=Spec("brain", {"size": 128}),
             units=Spec("complex_signal"),
             network=Spec("unet", {"channels": 2, "width": 32, "multipliers": (1, 2, 3, 3), "attention_levels": (3,)}),
-            sigma_data=0.35,
+            sigma_data=0.34,
             mean=0.0,
             checkpoint="checkpoints/mri_brain.safetensors",
         ),
