@@ -123,7 +123,10 @@ def _write(output, config, problem, answers, record, scan):
     if problem.truth is not None:
         images["truth"] = shown(problem.truth)
     with write_atomically(output / "reconstruction.npz") as path, Path(path).open("wb") as file:
-        np.savez_compressed(file, samples=samples, pixel_size=problem.pixel_size or 1.0, measurement=np.asarray(problem.y), **images)
+        arrays = {"samples": samples, "measurement": np.asarray(problem.y), **images}
+        if problem.pixel_size:
+            arrays["pixel_size"] = np.asarray(problem.pixel_size)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     with write_atomically(output / "report.json") as path:
         Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
     figure(output / "figure.png", images, samples[:2], record["methods"], unit=units.name, pixel_size=problem.pixel_size, title=config.name)

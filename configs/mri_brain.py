@@ -32,7 +32,7 @@ def get_config() -> Config:
         ),
         classical=Classical(direct=Spec("zero_filled"), tv_strength=1.0),
         methods={
-            "mmps": Method(Spec("mmps", {"num_krylov": 4}), Spec("ddim", {"eta": 1.0}), num_steps=30, sigma_min=0.01, sigma_max=10.0),
+            "mmps": Method(Spec("mmps", {"num_krylov": 10}), Spec("ddim", {"eta": 1.0}), num_steps=20, sigma_min=0.01, sigma_max=10.0),
             "dds": Method(
                 Spec("dds", {"num_krylov": 5, "variance": 0.12}), Spec("ddim", {"eta": 0.85}), num_steps=50, sigma_min=0.01, sigma_max=10.0
             ),

@@ -189,7 +189,7 @@ def load(path) -> Config:
     return namespace["get_config"]()
 
 
-def override(config, path: str, text: str):
+def override(config: Config, path: str, text: str) -> Config:
     """`config` with the field at a dotted `path` set to `text`, read as the type of the present value.
 
     Arguments of a `Spec` are its fields, also those it leaves at the default of its function.
@@ -197,7 +197,9 @@ def override(config, path: str, text: str):
     Raises:
       ConfigError: with the nearest name for an unknown field, or the wanted type.
     """
-    return _replaced(config, path.replace("-", "_").split("."), text, path)
+    found = _replaced(config, path.replace("-", "_").split("."), text, path)
+    assert isinstance(found, Config)
+    return found
 
 
 def _fields(node) -> dict[str, Any]:

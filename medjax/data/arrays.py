@@ -95,8 +95,9 @@ def _lengths(path, found) -> dict:
             raise InputError(path, f"{name} is {value:g}; a positive number is needed")
     if "detector_spacing" not in numbers and "pixel_size" not in numbers:
         raise InputError(path, "tells no length; `detector_spacing` or `pixel_size` [mm] is needed beside `sinogram`, for HU depend on it")
-    numbers.setdefault("detector_spacing", numbers.get("pixel_size"))
-    numbers.setdefault("pixel_size", numbers["detector_spacing"])
+    for name, other in (("detector_spacing", "pixel_size"), ("pixel_size", "detector_spacing")):
+        if name not in numbers:
+            numbers[name] = numbers[other]
     if "image_size" in numbers:
         if numbers["image_size"] % 1:
             raise InputError(path, f"image_size is {numbers['image_size']:g}; a whole number of pixels is needed")

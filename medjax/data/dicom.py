@@ -47,6 +47,7 @@ def write_dicom(source, image, path, pixel_size: float | None, description: str,
     """
     import pydicom
     from pydicom import uid
+    from pydicom.dataset import FileMetaDataset
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,7 +62,7 @@ def write_dicom(source, image, path, pixel_size: float | None, description: str,
         _identify(dataset, original, storage, description)
         _place(dataset, original, index, image.shape[0], pixel_size)
         _set_pixels(dataset, np.asarray(image, float), ct)
-        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta = FileMetaDataset()
         dataset.file_meta.MediaStorageSOPClassUID = storage
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
@@ -71,10 +72,11 @@ def write_dicom(source, image, path, pixel_size: float | None, description: str,
 def _dataset(path):
     """The file, read whole."""
     import pydicom
+    from pydicom.errors import InvalidDicomError
 
     try:
         return pydicom.dcmread(path)
-    except pydicom.errors.InvalidDicomError:
+    except InvalidDicomError:
         raise InputError(path, "is truncated or not a DICOM file (no header of DICOM)") from None
     except Exception as error:  # a parser of damaged bytes raises anything
         raise InputError(path, f"is truncated or not a DICOM file ({reason(error)})") from None
@@ -112,13 +114,13 @@ def _check_grey(path, dataset):
 
 def _stored(path, dataset, index: int):
     """The stored values `[h, w]` of a frame."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     try:
         return np.asarray(pixel_array(dataset, index=index), float)
     except Exception as error:  # each decoder has its own
         syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        if getattr(syntax, "is_compressed", False):
+        if syntax is not None and syntax.is_compressed:
             message = f"its pixels are compressed as {syntax.name}, which the installed decoders cannot read; uncompressed pixels are needed"
             raise InputError(path, message) from None
         raise InputError(path, f"its pixels are truncated or cannot be read ({reason(error)})") from None
@@ -147,27 +149,27 @@ def _padded(dataset, stored):
 
 def _identify(dataset, original, storage, description: str):
     """What makes the image a new one, derived from the original."""
-    import pydicom
+    from pydicom import Dataset, uid
 
     now = datetime.datetime.now()
     dataset.SOPClassUID, dataset.Modality = storage, original.get("Modality") or "OT"
-    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = uid.generate_uid(), uid.generate_uid()
     dataset.SeriesDescription = dataset.DerivationDescription = description[:64]
     dataset.SeriesNumber, dataset.InstanceNumber = int(original.get("SeriesNumber") or 0) + 1000, 1
     dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = now.strftime("%Y%m%d")
     dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = now.strftime("%H%M%S")
     dataset.ImageType = ["DERIVED", "SECONDARY", *list(original.get("ImageType") or [])[2:3]]
-    if storage == pydicom.uid.SecondaryCaptureImageStorage:
+    if storage == uid.SecondaryCaptureImageStorage:
         dataset.ConversionType = "WSD"
     # Elements that the standard wants to be present, though they may be empty.
     for keyword in ("StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientName"):
         if keyword not in dataset:
-            setattr(dataset, keyword, pydicom.uid.generate_uid() if keyword == "StudyInstanceUID" else "")
+            setattr(dataset, keyword, uid.generate_uid() if keyword == "StudyInstanceUID" else "")
     for keyword in ("PatientID", "PatientBirthDate", "PatientSex"):
         if keyword not in dataset:
             setattr(dataset, keyword, "")
     if "SOPInstanceUID" in original and "SOPClassUID" in original:
-        reference = pydicom.Dataset()
+        reference = Dataset()
         reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = original.SOPClassUID, original.SOPInstanceUID
         dataset.SourceImageSequence = [reference]
 

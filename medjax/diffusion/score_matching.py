@@ -27,7 +27,7 @@ def score_matching(denoiser: Callable, sigma_data: float, mean_log_sigma: float 
       A `Loss` over batches `[b, ...]`; a value of 1 is what the zero network reaches.
 
     Reference:
-      Karras et al. (2022), eq. 8 and table 1, https://arxiv.org/abs/2206.00364; stratification as Kingma et al. (2021), appendix I.1.
+      Karras et al. (2022), eq. 8 and table 1, https://arxiv.org/abs/2206.00364; stratified levels as in Kingma et al. (2021).
     """
 
     def loss_fn(params, key, batch):

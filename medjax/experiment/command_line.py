@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def parse(arguments, doc: str, options: dict, default_config=None) -> tuple[argparse.Namespace, Config]:
+def parse(arguments, doc: str | None, options: dict, default_config=None) -> tuple[argparse.Namespace, Config]:
     """Options of a main, and the config with its overrides.
 
     Args:
@@ -46,13 +46,12 @@ def parse(arguments, doc: str, options: dict, default_config=None) -> tuple[argp
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("config", nargs="?", default="", help="a file of configs/")
     for name, value in options.items():
-        kind = {"type": type(value)} if value is not None else {}
-        parser.add_argument("--" + name.replace("_", "-"), default=value, **kind)
+        parser.add_argument("--" + name.replace("_", "-"), default=value, type=type(value))
     known, rest = parser.parse_known_args(arguments)
-    if not known.config and default_config is None:
+    path = known.config or (default_config(known) if default_config else "")
+    if not path:
         raise ConfigError(f"name a config, one of: {', '.join(sorted(str(p) for p in Path('configs').glob('*.py')))}")
-    config = load(known.config or default_config(known))
-    return known, _overridden(config, rest)
+    return known, _overridden(load(path), rest)
 
 
 def _overridden(config: Config, rest: list[str]) -> Config:

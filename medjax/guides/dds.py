@@ -27,7 +27,7 @@ def dds(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, num_krylov: int =
       A `Guide`; one denoiser call, no derivative of it.
 
     Reference:
-      Chung, Lee & Ye (2024), eq. 14-15 and algorithm 1, https://arxiv.org/abs/2303.05754
+      Chung, Lee & Ye (2024), decomposed diffusion sampler, https://arxiv.org/abs/2303.05754
     """
     precision = 1 / jnp.asarray(sigma_y) ** 2
 

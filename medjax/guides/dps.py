@@ -27,7 +27,7 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0) -> Guide:
       A `Guide`.
 
     Reference:
-      Chung et al. (2023), algorithm 1 and eq. 16, https://arxiv.org/abs/2209.14687
+      Chung et al. (2023), algorithm 1, https://arxiv.org/abs/2209.14687
     """
     weight = jnp.sqrt(jnp.mean(jnp.asarray(sigma_y) ** 2)) / sigma_y
 

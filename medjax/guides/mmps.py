@@ -13,10 +13,10 @@ def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
     .. math::
         D_y(x, \sigma) = D + \sigma^2 J^T A^H (\Sigma_y + A \sigma^2 J^T A^H)^{-1} (y - A D), \quad J = \nabla_x D(x, \sigma)
 
-    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by
-    conjugate gradient in whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
-    learned C is neither quite symmetric nor quite positive, and conjugate gradient can then diverge: a direction of negative curvature or a residual
-    that grows threefold ends the solve.
+    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient in
+    whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
+    learned C is neither quite symmetric nor quite positive, and conjugate gradient can then diverge: a direction of negative curvature or a
+    residual that grows threefold ends the solve.
 
     Args:
       A: operator, `x -> y`.
@@ -28,7 +28,7 @@ def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
       A `Guide`.
 
     Reference:
-      Rozet et al. (2024), eq. 15-18 and algorithm 3, https://arxiv.org/abs/2405.13712
+      Rozet et al. (2024), moment matching posterior sampling, https://arxiv.org/abs/2405.13712
     """
     whiten = 1 / jnp.asarray(sigma_y)
 

@@ -25,7 +25,7 @@ def coverage(samples, reference, level: float = 0.9):
       ValueError: for fewer than 2 samples.
 
     Reference:
-      Student's prediction interval of one further draw, Geisser (1993), example 2.2.
+      Student's prediction interval of one further draw of a normal law.
     """
     num = samples.shape[0]
     if num < 2:

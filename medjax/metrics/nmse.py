@@ -14,6 +14,6 @@ def nmse(estimate, reference):
       Scalar.
 
     Reference:
-      Zbontar et al. (2018), eq. 10, https://arxiv.org/abs/1811.08839
+      Zbontar et al. (2018), https://arxiv.org/abs/1811.08839
     """
     return jnp.sum(jnp.abs(estimate - reference) ** 2) / jnp.sum(jnp.abs(reference) ** 2)

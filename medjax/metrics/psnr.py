@@ -17,7 +17,7 @@ def psnr(estimate, reference):
       Scalar; infinite for equal images, minus infinite or NaN for a constant reference.
 
     Reference:
-      Leuschner et al. (2021), section 4.1, "PSNR", https://doi.org/10.1038/s41597-021-00893-z (range of each image).
+      The definition of the LoDoPaB-CT benchmark with the range of each image, Leuschner et al. (2021), https://doi.org/10.1038/s41597-021-00893-z
     """
     spread = jnp.max(reference) - jnp.min(reference)
     return 10 * jnp.log10(spread**2 / jnp.mean((estimate - reference) ** 2))

@@ -9,8 +9,10 @@ def _blur(image, radius=5, sigma=1.5):
     weights = jnp.exp(-(offsets**2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(image.dtype)
     rows, columns = image.shape[0] - 2 * radius, image.shape[1] - 2 * radius
-    image = sum(weights[i] * image[i : i + rows] for i in range(2 * radius + 1))
-    return sum(weights[i] * image[:, i : i + columns] for i in range(2 * radius + 1))
+    blurred = jnp.zeros((rows, image.shape[1]), image.dtype)
+    for i in range(2 * radius + 1):
+        blurred = blurred + weights[i] * image[i : i + rows]
+    return sum((weights[i] * blurred[:, i : i + columns] for i in range(2 * radius + 1)), start=jnp.zeros((), image.dtype))
 
 
 def ssim(estimate, reference):
@@ -30,7 +32,7 @@ def ssim(estimate, reference):
       ValueError: for an image smaller than the window.
 
     Reference:
-      Wang et al. (2004), eq. 13-14, https://doi.org/10.1109/TIP.2003.819861
+      Wang et al. (2004), eq. 13, https://doi.org/10.1109/TIP.2003.819861
     """
     if min(reference.shape) < 11:
         raise ValueError(f"ssim needs images of at least 11 x 11 pixels, got {list(reference.shape)}")

@@ -40,7 +40,7 @@ def unet(
 
     Reference:
       Ho et al. (2020), appendix B; adaptive group normalisation and zero initialisation by Dhariwal & Nichol (2021), section 3;
-      Fourier features by Song et al. (2021), appendix G; patches by Hoogeboom et al. (2023), section 3.2.
+      Fourier features by Song et al. (2021); patches by Hoogeboom et al. (2023).
     """
     return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from medjax.typing import Leaf
 
@@ -50,6 +51,6 @@ def masked_fourier(mask):
     shape = jnp.shape(mask)
     if len(shape) != 2:
         raise ValueError(f"masked_fourier needs a mask [h, w], got shape {shape}")
-    if not isinstance(mask, jax.core.Tracer) and not np.any(np.asarray(mask)):
+    if not isinstance(mask, Tracer) and not np.any(np.asarray(mask)):
         raise ValueError(f"masked_fourier needs a mask that samples at least one point, got {shape} zeros")
     return MaskedFourier(jnp.asarray(mask))

@@ -14,6 +14,6 @@ def zero_filled(A: Operator, y):
       The image, in the domain of A.
 
     Reference:
-      Lustig, Donoho & Pauly (2007), section "zero-filling", https://doi.org/10.1002/mrm.21391
+      Lustig, Donoho & Pauly (2007), https://doi.org/10.1002/mrm.21391
     """
     return A.adjoint(y)

@@ -79,7 +79,7 @@ def _layers(a, soft):
         ("csf", _cover(a.csf, soft)),
         ("grey", brain * (1 - fluid)),
         ("white", white),
-        ("dura", _slab(*a.falx, soft) * _cover(a.csf, soft)),
+        ("dura", _slab(a.falx[0], a.falx[1], soft) * _cover(a.csf, soft)),
         ("pallidum", pallidum),
         ("putamen", putamen),
         ("thalamus", thalamus),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from medjax.typing import Noise
 
@@ -23,7 +24,7 @@ def gaussian_noise(sigma, support=None):
     Raises:
       ValueError: when sigma is known and not positive.
     """
-    if not isinstance(sigma, jax.core.Tracer) and not np.all(np.asarray(sigma) > 0):
+    if not isinstance(sigma, Tracer) and not np.all(np.asarray(sigma) > 0):
         raise ValueError(f"gaussian_noise needs sigma > 0, got {sigma}")
 
     def masked(a):

@@ -50,7 +50,7 @@ def figure(path, images: dict, samples, methods: dict, unit: str, pixel_size: fl
     truth, mean, std = images.pop("truth", None), images["posterior_mean"], images.pop("posterior_std")
     window = window or _window(mean if truth is None else truth, unit)
     first = [] if truth is None else [_Panel(truth, "truth", "", window)]
-    first += [_Panel(image, _NAMES.get(name, name.replace("_", " ")), _caption(methods.get(name, {})), window) for name, image in images.items()]
+    first += [_Panel(image, _NAMES.get(name) or name.replace("_", " "), _caption(methods.get(name, {})), window) for name, image in images.items()]
     error = None if truth is None else np.abs(mean - truth)
     spread = (0.0, _upper(std if error is None else np.stack([std, error])))
     second = [_Panel(np.asarray(sample), f"posterior sample {i + 1}", "", window) for i, sample in enumerate(samples)]
