@@ -30,7 +30,7 @@ def get_config() -> Config:
             operator=Spec("algebra.compose", {"A": Spec("masked_fourier", {"mask": mask}), "B": Spec("complex_channels")}),
             noise=Spec("gaussian_noise", {"sigma": 0.01}),
         ),
-        classical=Classical(direct=Spec("zero_filled"), tv_strength=1.0),
+        classical=Classical(direct=Spec("zero_filled"), tv_strength=2.0),
         methods={
             "mmps": Method(Spec("mmps", {"num_krylov": 10}), Spec("ddim", {"eta": 1.0}), num_steps=20, sigma_min=0.01, sigma_max=10.0),
             "dds": Method(
