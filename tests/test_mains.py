@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CACHE = tempfile.mkdtemp(prefix="medjax-compiled-")  # the processes of one test run share what they compile
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE}
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 def python(*arguments, **options):
