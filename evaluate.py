@@ -8,6 +8,7 @@ the config's scanner. Writes `evaluation.json` (every case, means, 95 % confiden
 import json
 import sys
 import time
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,11 +18,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medjax.config import bind, build, to_json
-from medjax.data.fit import fit
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import parse, run, versions
 from medjax.experiment.prior import initialise
-from medjax.experiment.problem import simulate
+from medjax.experiment.problem import fitted, simulate
 from medjax.experiment.reconstruct import direct, posterior, total_variation
 from medjax.metrics.confidence_interval import confidence_interval
 from medjax.report.atomic import prepare_folder, write_atomically
@@ -41,8 +41,8 @@ def main(arguments):
     params = load_weights(config.prior.checkpoint, jax.eval_shape(lambda k: initialise(config.prior, k), key))
     truths = _images(options, config) if options.input else None
     num_images = len(truths) if truths is not None else options.num_images
-    if num_images < 1:
-        raise ValueError(f"--num-images needs at least 1, got {num_images}")
+    if options.num_images < 1 or num_samples < 2:
+        raise ValueError(f"at least 1 image and 2 samples are needed, got --num-images {options.num_images} and --num-samples {num_samples}")
 
     first, tv, samples_fn = direct(config), total_variation(config), posterior(config, method, num_samples)
 
@@ -82,18 +82,19 @@ def _images(options, config):
     try:
         file = np.load(options.input, allow_pickle=False)
         arrays = {name: file[name] for name in getattr(file, "files", [])}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{options.input}: cannot be read as .npz ({error})") from error
     names = [name for name, array in arrays.items() if array.ndim == 3]
-    name = options.array or (names[0] if names else "")
+    name = options.array or (names[0] if len(names) == 1 else "")
     if name not in names:
-        raise ValueError(f"{options.input}: needs an array [n, h, w]{' named ' + name if name else ''}; it holds {names or 'none'}")
-    images = arrays[name]
+        wanted = f"needs an array [n, h, w]{' named ' + name if name else ''}"
+        raise ValueError(f"{options.input}: {wanted}; it holds {', '.join(names) or 'none'}; name one with --array")
+    options.array, images = name, arrays[name][: options.num_images]
+    if images.dtype.kind not in "iufc":
+        raise ValueError(f"{options.input}: {name} has dtype {images.dtype}; numbers are needed")
     if not np.isfinite(images).all():
         raise ValueError(f"{options.input}: {name} holds NaN or infinite pixels")
-    size, ct = config.prior.shape[0], config.measure.modality == "ct"
-    images = [fit(image.astype(np.float32), size, -1000.0 if ct else 0.0)[0] for image in images]
-    return [np.clip(i, -1000, None) if ct else (i / np.percentile(np.abs(i), 99)).astype(np.complex64) for i in images]
+    return [fitted(config, image.astype(np.complex64 if image.dtype.kind == "c" else np.float32))[0] for image in images]
 
 
 def _write(output, config, options, method, num_samples, cases, seconds):

@@ -40,17 +40,23 @@ def main(arguments):
     def fitting_config(options):
         if options.input:
             scans.append(_read(options))
-        return CONFIGS[scans[0].modality if scans else options.modality or "ct"]
+        return CONFIGS.get(scans[0].modality if scans else options.modality, CONFIGS["ct"])
 
     options, config = parse(arguments, __doc__, OPTIONS, fitting_config)
+    if options.modality not in ("", *CONFIGS):
+        raise ConfigError(f"--modality is {options.modality!r}; one of {', '.join(CONFIGS)} is needed")
     scan = scans[0] if scans else _read(options) if options.input else None
     output = prepare_folder(options.output)
     num_samples = options.num_samples or config.num_samples
     key = jax.random.key(config.seed if options.seed < 0 else options.seed)
     params = load_weights(config.prior.checkpoint, jax.eval_shape(lambda k: initialise(config.prior, k), key))
-    problem = from_scan(config, key, scan) if scan else from_phantom(config, key)
+    key_data, key_samples = jax.random.split(key)
+    problem = from_scan(config, key_data, scan) if scan else from_phantom(config, key_data)
 
-    answers, seconds = _reconstruct(config, problem, params, key, options.method or config.method, num_samples)
+    answers, seconds = _reconstruct(config, problem, params, key_samples, options.method or config.method, num_samples)
+    for name, x in answers.items():
+        if not bool(jnp.all(jnp.isfinite(x))):
+            raise ValueError(f"{name} holds NaN or infinite pixels; the measurement or the settings of config {config.name} are out of range")
     methods = {
         name: {k: float(v) for k, v in assess(problem, x).items()} | {"seconds": seconds[name]} for name, x in answers.items() if name != "samples"
     }

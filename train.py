@@ -18,6 +18,7 @@ from medjax.config import bind, build, to_json
 from medjax.diffusion.karras import karras
 from medjax.experiment.command_line import parse, run, versions
 from medjax.experiment.prior import denoiser, initialise
+from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import sheet
 from medjax.samplers.heun import heun
 from medjax.samplers.sample import sample
@@ -31,10 +32,6 @@ def main(arguments):
     options, config = parse(arguments, __doc__, {"output": ""})
     prior, settings = config.prior, config.train
     output = Path(options.output or f"out/train/{config.name}")
-    (output / "sheets").mkdir(parents=True, exist_ok=True)
-    (output / "config.json").write_text(to_json(config))
-    log.append(output / "log.jsonl", event="start", versions=versions())
-
     phantom, units = bind(prior.data), build(prior.units)
     loss_fn = build(settings.loss, denoiser(prior), prior.sigma_data)
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm)
@@ -49,6 +46,13 @@ def main(arguments):
     params = jax.jit(lambda key: initialise(prior, key))(key)
     if settings.initial:
         params = jax.tree.map(jnp.asarray, load_weights(settings.initial, params))
+    state = initial_state(params, optimizer)
+    prepare_folder(output / "sheets")
+    with checkpoint.open_checkpoints(output / "checkpoints") as manager:
+        state = checkpoint.restore(manager, state)  # refuses another network before anything is written
+    with write_atomically(output / "config.json") as path:
+        Path(path).write_text(to_json(config) + "\n")
+    log.append(output / "log.jsonl", event="start", versions=versions())
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     size = f"{num_params / 1e6:.2f} M parameters, images {list(prior.shape)}"
     print(f"{config.name}: {size}, {settings.num_steps} steps of {settings.batch_size}, in {output}")
@@ -61,7 +65,6 @@ def main(arguments):
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with checkpoint.open_checkpoints(output / "checkpoints") as manager, Progress(*columns) as bar:
-        state = checkpoint.restore(manager, initial_state(params, optimizer))
         first = int(state.step)
         task = bar.add_task("train", total=settings.num_steps, completed=first, rate="")
         clock, losses = time.perf_counter(), []

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ class Train:
     log_every: int = 20
     checkpoint_every: int = 500
     sheet_every: int = 1000
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "sheet_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; at least 1 is needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,18 +166,26 @@ def build(spec: Spec, *first, **more):
     Raises:
       ConfigError: where the name or an argument is unknown.
     """
-    fn = locate(spec.name)
-    args = {name: _resolve(name, value) for name, value in spec.args.items()} | more
-    parameters = inspect.signature(fn).parameters
-    for name in args:
-        if name not in parameters:
-            raise ConfigError(f"{spec.name} has no argument {name!r}; {nearest(name, parameters)}")
-    return fn(*first, **args)
+    fn = bind(Spec(spec.name, spec.args | more))
+    try:
+        inspect.signature(fn).bind(*first)
+    except TypeError as error:
+        raise ConfigError(f"{spec.name}: {error}") from error
+    return fn(*first)
 
 
 def bind(spec: Spec):
-    """The function that `spec` names with its arguments bound, not yet called."""
-    return functools.partial(locate(spec.name), **{name: _resolve(name, value) for name, value in spec.args.items()})
+    """The function that `spec` names with its arguments bound, not yet called.
+
+    Raises:
+      ConfigError: where the name or an argument is unknown.
+    """
+    fn = locate(spec.name)
+    parameters = inspect.signature(fn).parameters
+    for name in spec.args:
+        if name not in parameters:
+            raise ConfigError(f"{spec.name} has no argument {name!r}; {nearest(name, parameters)}")
+    return functools.partial(fn, **{name: _resolve(name, value) for name, value in spec.args.items()})
 
 
 def load(path) -> Config:
@@ -180,13 +194,21 @@ def load(path) -> Config:
     Raises:
       ConfigError: where there is no such file or function.
     """
+    if not str(path).endswith(".py"):
+        raise ConfigError(f"{path}: a config is a Python file of configs/; data are named with --input")
     if not Path(path).is_file():
         near = sorted(str(p) for p in Path("configs").glob("*.py"))
         raise ConfigError(f"{path}: no such config; {nearest(str(path), near)}")
-    namespace = runpy.run_path(str(path))
-    if "get_config" not in namespace:
-        raise ConfigError(f"{path}: defines no get_config()")
-    return namespace["get_config"]()
+    try:
+        namespace = runpy.run_path(str(path))
+        if "get_config" not in namespace:
+            raise ConfigError(f"{path}: defines no get_config()")
+        return namespace["get_config"]()
+    except (TypeError, SyntaxError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        fields = [field.name for kind in (Config, Prior, Train, Measure, Classical, Method, Spec) for field in dataclasses.fields(kind)]
+        hint = f"; {nearest(unknown[1], fields)}" if unknown else ""
+        raise ConfigError(f"{path}: {error}{hint}") from error
 
 
 def override(config: Config, path: str, text: str) -> Config:
@@ -233,7 +255,7 @@ def _parsed(text: str, old, path: str):
         return Spec(text)
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         value = text
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

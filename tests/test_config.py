@@ -87,6 +87,11 @@ def test_parse_mixes_options_and_overrides():
     """Options of the main, then overrides in both spellings; leftovers are named."""
     options, config = parse(["configs/ct_torso.py", "--output", "x", "--train.num-steps=3", "--seed", "4"], "", {"output": "", "seed": -1})
     assert (options.output, options.seed, config.train.num_steps) == ("x", 4, 3)
+    words = ["--measure.noise.num_photons", "1e3", "--seed", "-4", "configs/ct_torso.py"]
+    options, config = parse(words, "", {"seed": -1})
+    assert (options.seed, config.measure.noise.args["num_photons"]) == (-4, 1e3)
+    _, config = parse(["--num_samples=3"], "", {"seed": -1}, lambda options: "configs/ct_torso.py")
+    assert config.num_samples == 3
     with pytest.raises(ConfigError, match="needs a value"):
         parse(["configs/ct_torso.py", "--train.num-steps"], "", {})
     with pytest.raises(ConfigError, match="name a config, one of: .*configs/ct_torso.py"):

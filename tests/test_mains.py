@@ -79,6 +79,9 @@ def test_sample_of_a_dicom(trained, tmp_path):
     from pydicom.data import get_testdata_file
 
     path = get_testdata_file("CT_small.dcm", download=False)
+    unknown = pydicom.dcmread(path)
+    del unknown.PixelSpacing
+    unknown.save_as(tmp_path / "unknown.dcm")
     words = ("--input", path, "--output", tmp_path, "--prior.checkpoint", trained / "weights.safetensors")
     result = python("sample.py", "configs/debug.py", *words)
     assert result.returncode == 0, result.stderr
@@ -87,6 +90,12 @@ def test_sample_of_a_dicom(trained, tmp_path):
     shown = np.load(tmp_path / "reconstruction.npz")["posterior_mean"]
     hounsfield = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     assert np.allclose(hounsfield, shown, atol=0.51)  # HU are stored as integers
+    words = ("--input", tmp_path / "unknown.dcm", "--output", tmp_path / "u", "--num-samples", 1, *words[4:])
+    result = python("sample.py", "configs/debug.py", *words)
+    assert result.returncode == 0, result.stderr
+    assert "PixelSpacing" not in pydicom.dcmread(tmp_path / "u" / "posterior_mean.dcm")  # never invented
+    report = json.loads((tmp_path / "u" / "report.json").read_text())
+    assert report["pixel_size_mm"] is None and "coverage" not in report
     assert np.allclose(float(dataset.PixelSpacing[0]), 4 * float(pydicom.dcmread(path).PixelSpacing[0]), rtol=1e-6)
 
 
@@ -129,6 +138,7 @@ def test_bad_input_gets_one_line(trained, tmp_path):
     (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM\2\0\0\0")
     np.savez(tmp_path / "views.npz", sinogram=np.ones((3, 46)), angles=np.zeros(4), detector_spacing=12.5)
     np.savez(tmp_path / "none.npz", sinogram=np.ones((0, 46)), angles=np.zeros(0), detector_spacing=12.5)
+    np.savez(tmp_path / "units.npz", sinogram=np.full((4, 46), 200.0), angles=np.arange(4.0) / 2, detector_spacing=12.5)
     np.savez(tmp_path / "mask.npz", kspace=np.ones((32, 32), complex), mask=np.zeros((32, 32)))
     (tmp_path / "file").write_text("")
     good = ["--prior.checkpoint", str(trained / "weights.safetensors"), "--output", str(tmp_path / "out")]
@@ -156,11 +166,23 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (["sample", [debug, "--prior.checkpoint", str(tmp_path / "no.safetensors"), *good[2:]]], "no such weights"),
         (["evaluate", [debug, "--num-images", "0", *good]], "--num-images needs at least 1"),
         (["evaluate", [debug, "--input", str(tmp_path / "nan.npy"), *good]], "nan.npy"),
+        (given("units.npz"), "no photon is left"),
+        (["sample", [debug, "--modality", "pet", *good]], "'pet'"),
+        (["sample", [str(tmp_path / "cut.dcm"), *good]], "named with --input"),
+        (["sample", ["--measure.noise.num_photon", "3", *good]], "did you mean 'num_photons'"),
+        (["sample", [debug, "--measure.noise.num_photons", "0", *good]], "num_photons in [0.001"),
+        (["sample", [debug, "--classical.direct.cutoff", "0.0", *good]], "cutoff 0.0"),
+        (["sample", [debug, "--measure.operator", "parallel_beam", *good]], "missing a required argument"),
+        (["train", [debug, "--train.log-every", "0", "--output", str(tmp_path / "t")]], "train.log_every is 0"),
+        (["train", [debug, "--prior.network.width", "20", "--output", str(tmp_path / "t")]], "multiple of 8"),
+        (["train", [debug, "--prior.network.width", "16", "--output", str(trained)]], "does not fit"),
         (["train", []], "name a config"),
         (["train", [debug, "--output", str(tmp_path / "file" / "below")]], "file"),
         (["train", [debug, "--prior.shape", "(16, 16)", "--output", str(tmp_path / "t")]], "prior.shape is [16, 16]"),
     ]
+    record = (trained / "config.json").read_text()
     result = python("-c", BAD_SCRIPT, json.dumps([case for case, _ in cases]))
+    assert not (tmp_path / "t").exists() and (trained / "config.json").read_text() == record
     assert result.stdout.count("status 2") == len(cases), result.stdout + result.stderr
     for (case, fragment), text in zip(cases, result.stderr.split("---\n"), strict=False):
         lines = text.strip().splitlines()

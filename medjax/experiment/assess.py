@@ -26,7 +26,9 @@ def assess(problem: Problem, x) -> dict[str, jax.Array]:
 
 
 def calibration(problem: Problem, samples) -> dict[str, jax.Array]:
-    """Coverage of 90 % intervals where the truth is known, and the mean posterior standard deviation."""
+    """Coverage of 90 % intervals where the truth is known, and the mean posterior standard deviation; nothing for a single sample."""
+    if len(samples) < 2:
+        return {}
     shown = jax.vmap(magnitude)(samples)
     found = {"posterior_std": jnp.sqrt(jnp.mean(jnp.var(shown, 0, ddof=1)))}
     if problem.truth is None:

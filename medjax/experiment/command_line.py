@@ -6,6 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from medjax import __version__
 from medjax.config import Config, ConfigError, load, override
 
 
@@ -19,8 +20,8 @@ class _Parser(argparse.ArgumentParser):
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result, with the processor."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("medjax", "jax", "jaxlib", "flax", "optax", "numpy"):
+    found = {"medjax": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in ("jax", "jaxlib", "flax", "optax", "numpy"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -47,32 +48,39 @@ def parse(arguments, doc: str | None, options: dict, default_config=None) -> tup
     parser.add_argument("config", nargs="?", default="", help="a file of configs/")
     for name, value in options.items():
         parser.add_argument("--" + name.replace("_", "-"), default=value, type=type(value))
-    known, rest = parser.parse_known_args(arguments)
+    own, overrides = _split(arguments, options)
+    known = parser.parse_args(own)
     path = known.config or (default_config(known) if default_config else "")
     if not path:
         raise ConfigError(f"name a config, one of: {', '.join(sorted(str(p) for p in Path('configs').glob('*.py')))}")
-    return known, _overridden(load(path), rest)
+    config = load(path)
+    for name, value in overrides:
+        config = override(config, name, value)
+    return known, config
 
 
-def _overridden(config: Config, rest: list[str]) -> Config:
-    """`config` after `--field value` and `--field=value` pairs."""
-    words = [part for word in rest for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])]
+def _split(arguments: list[str], options: dict) -> tuple[list[str], list[tuple[str, str]]]:
+    """Words for the main's own parser, and `(field, value)` of every other `--field value` or `--field=value`."""
+    words, own, overrides = list(arguments), [], []
     while words:
-        name, *words = words
-        if not name.startswith("--"):
-            raise ConfigError(f"{name!r} is not an option; overrides read --field.of.config VALUE")
-        if not words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or name[2:].replace("-", "_") in {*options, "help"}:
+            own.append(word)
+            if word.startswith("--") and not equals and name != "--help" and words:
+                own.append(words.pop(0))
+            continue
+        if not equals and not words:
             raise ConfigError(f"{name} needs a value")
-        value, *words = words
-        config = override(config, name[2:], value)
-    return config
+        overrides.append((name[2:], value if equals else words.pop(0)))
+    return own, overrides
 
 
 def run(main) -> int:
     """Exit status of `main(arguments)`: 2 with one line on bad input."""
     try:
         return main(sys.argv[1:]) or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         line = " ".join(str(error).split())
         print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
         return 2

@@ -42,19 +42,20 @@ def noise_of(measure: configs.Measure, A):
     return configs.build(measure.noise, support=A.outer.mask) if measure.modality == "mri" else configs.build(measure.noise)
 
 
-def simulate(config: configs.Config, key, x, geometry: dict | None = None, pixel_size: float | None = None) -> Problem:
-    """Measure the image x `[...]`, as networks see it, once."""
+def simulate(config: configs.Config, key, x, geometry: dict | None = None) -> Problem:
+    """Measure the image x `[...]`, as networks see it, once; its pixel size is not told."""
     A = operator(config.measure, geometry or {})
     noise = noise_of(config.measure, A)
     y = noise.sample(key, A(x))
-    return Problem(A, y, noise.sigma(y), x, pixel_size or getattr(A, "pixel_size", None))
+    return Problem(A, y, noise.sigma(y), x, None)
 
 
 def from_phantom(config: configs.Config, key) -> Problem:
     """A generated image that training never saw: its key is folded with a number of its own."""
     key_image, key_noise = jax.random.split(jax.random.fold_in(key, 2**31 - 1))
     image = jax.jit(configs.bind(config.prior.data))(key_image).image
-    return simulate(config, key_noise, configs.build(config.prior.units).encode(image))
+    problem = simulate(config, key_noise, configs.build(config.prior.units).encode(image))
+    return problem._replace(pixel_size=getattr(problem.A, "pixel_size", None))
 
 
 def from_scan(config: configs.Config, key, scan) -> Problem:
@@ -73,15 +74,27 @@ def from_scan(config: configs.Config, key, scan) -> Problem:
     return _from_image(config, key, scan) if scan.measurement is None else _from_data(config, scan)
 
 
+def fitted(config: configs.Config, image) -> tuple[np.ndarray, float, float]:
+    """A user's image `[h, w]` as the prior takes it: `(image, scale, factor)`.
+
+    Resampled to the size of the prior, `factor` pixels becoming one; CT clipped to air from below, MRI complex and divided by `scale`, the
+    99th percentile of its magnitude.
+    """
+    ct = config.measure.modality == "ct"
+    image, factor = fit(image, config.prior.shape[0], -1000.0 if ct else 0.0)
+    if ct:
+        return np.clip(image, -1000, None), 1.0, factor
+    scale = float(np.percentile(np.abs(image), 99)) or 1.0
+    return image.astype(np.complex64) / scale, scale, factor
+
+
 def _from_image(config, key, scan):
     """Resample to the size of the prior, encode, measure."""
-    units, size = configs.build(config.prior.units), config.prior.shape[0]
-    image, factor = fit(scan.image, size, -1000.0 if scan.modality == "ct" else 0.0)
-    scale = 1.0 if scan.modality == "ct" else float(np.percentile(np.abs(image), 99)) or 1.0
-    image = image.astype(np.complex64) / scale if scan.modality == "mri" else np.clip(image, -1000, None)
+    units, (image, scale, factor) = configs.build(config.prior.units), fitted(config, scan.image)
     pixel_size = scan.pixel_size * factor if scan.pixel_size else None
     geometry = {"pixel_size": pixel_size, "detector_spacing": pixel_size} if pixel_size and scan.modality == "ct" else {}
-    return simulate(config, key, units.encode(jnp.asarray(image)), geometry, pixel_size)._replace(scale=scale, factor=factor)
+    problem = simulate(config, key, units.encode(jnp.asarray(image)), geometry)
+    return problem._replace(pixel_size=pixel_size, scale=scale, factor=factor)
 
 
 def _from_data(config, scan):
@@ -103,4 +116,8 @@ def _from_data(config, scan):
     more = {"num_photons": float(num_photons)} if num_photons else {}
     noise = configs.build(config.measure.noise, **more)
     y = jnp.asarray(scan.measurement, jnp.float32) / config.measure.noise.args.get("mu", 1.0)
-    return Problem(A, y, noise.sigma(y), None, A.pixel_size)
+    sigma = noise.sigma(y)
+    if not bool(jnp.all(jnp.isfinite(sigma))):
+        found = f"the sinogram reaches {scan.measurement.max():.3g}, where no photon is left"
+        raise ValueError(f"{scan.source[0]}: {found}; -log of the transmission is needed")
+    return Problem(A, y, sigma, None, A.pixel_size)

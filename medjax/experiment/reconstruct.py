@@ -78,6 +78,6 @@ def _observed(kernel: Kernel, on_step: Callable) -> Kernel:
 def residual(A, x, y, sigma_y):
     """Root mean square of (y - A x) / sigma_y, over measured entries: 1 where the fit is as good as the noise allows."""
     error = (y - A(x)) / sigma_y
-    measured = jnp.abs(y) > 0
+    measured = jnp.abs(y) > 0 if jnp.iscomplexobj(y) else jnp.ones(y.shape, bool)  # k-space is exactly 0 where the mask is
     components = 2 if jnp.iscomplexobj(y) else 1
     return jnp.sqrt(jnp.sum(jnp.abs(error) ** 2 * measured) / (components * jnp.maximum(jnp.sum(measured), 1)))

@@ -36,12 +36,14 @@ def unet(
       A module with `apply(params, x, noise)`, x `[h, w]` or `[h, w, c]`, noise a scalar; output of the shape of x, zero at initialisation.
 
     Raises:
-      ValueError: for an image that the levels do not divide, or of another number of channels.
+      ValueError: for a width that is not a multiple of 8, an image that the levels do not divide, or another number of channels.
 
     Reference:
       Ho et al. (2020), appendix B; adaptive group normalisation and zero initialisation by Dhariwal & Nichol (2021), section 3;
       Fourier features by Song et al. (2021); patches by Hoogeboom et al. (2023).
     """
+    if width < 8 or width % 8 or any(multiplier < 1 for multiplier in multipliers):
+        raise ValueError(f"unet needs a width that is a multiple of 8 and multipliers of at least 1, got {width} and {tuple(multipliers)}")
     return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch)
 
 
@@ -184,7 +186,7 @@ class SelfAttention(nn.Module):
     def __call__(self, h):
         """h `[h, w, c]`."""
         height, width, features = h.shape
-        heads = max(features // self.head_features, 1)
+        heads = max((n for n in range(1, features // self.head_features + 1) if features % n == 0), default=1)
         qkv = nn.Dense(3 * features, use_bias=False)(GroupNorm()(h))
         q, k, v = rearrange(qkv, "h w (three n d) -> three (h w) n d", three=3, n=heads)
         out = nn.dot_product_attention(q, k, v)

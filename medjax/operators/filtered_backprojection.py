@@ -45,6 +45,8 @@ def filtered_backprojection(A, y, window: str = "hann", cutoff=1.0):
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, chapter 3, eq. 61.
     """
     wanted = (*A.angles.shape, A.num_detectors)
+    if not 0 < cutoff <= 1:
+        raise ValueError(f"got cutoff {cutoff}, a fraction in (0, 1] is needed")
     if window not in WINDOWS:
         raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
     if y.shape != wanted:

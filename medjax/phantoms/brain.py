@@ -155,31 +155,30 @@ def _reference(protocol, field):
 def brain(key, size=128, contrast="random", tumour_probability=0.3, field_of_view=220.0, phase=True):
     r"""Random axial slice of a head, from the level of the thalami to above the ventricles, imaged by its signal equation.
 
-        .. math::
-            x(r) = c(r) \, |S(
-    ho(r), T_1(r), T_2(r); T_R, T_E, T_I, lpha)|
+    .. math::
+        x(r) = c(r) \, |S(\rho(r), T_1(r), T_2(r); T_R, T_E, T_I, \alpha)|
 
-        Pixel (i, j) of n x n is centred at x = (j - (n - 1) / 2) h to the right and y = ((n - 1) / 2 - i) h up, h = field of view / n;
-        the face looks up. One key gives one head at every `size`. The unit is arbitrary: bright brain tissue is about 1.
+    Pixel (i, j) of n x n is centred at x = (j - (n - 1) / 2) h to the right and y = ((n - 1) / 2 - i) h up, h = field of view / n;
+    the face looks up. One key gives one head at every `size`. The unit is arbitrary: bright brain tissue is about 1.
 
-        Args:
-          key: typed key.
-          size: n, pixels a side (static).
-          contrast: "t1", "t2", "pd" (spin echo), "flair", "ir" (inversion recovery with fluid nulled, at long or short TE), "gre" (spoiled gradient
+    Args:
+      key: typed key.
+      size: n, pixels a side (static).
+      contrast: "t1", "t2", "pd" (spin echo), "flair", "ir" (inversion recovery with fluid nulled, at long or short TE), "gre" (spoiled gradient
         echo, T1-weighted) or "random", one of them (static).
-          tumour_probability: chance of a tumour, may be traced.
-          field_of_view: n h [mm] (static).
-          phase: True for a complex image with a smooth phase of a few radians, False for the real magnitude (static).
+      tumour_probability: chance of a tumour, may be traced.
+      field_of_view: n h [mm] (static).
+      phase: True for a complex image with a smooth phase of a few radians, False for the real magnitude (static).
 
-        Returns:
-          A `Phantom`; labels by `LABELS`. Attributes: "pd" in [0, 1], "t1", "t2" [ms] and the receive field "receive" = c (complex if `phase`),
-          `[n, n]`; "sequence" (0 spin echo, 1 inversion recovery, 2 gradient echo), "tr", "te", "ti" [ms], "flip" [rad], "field" [T];
-          "areas" [mm^2] by label `[15]`; "tumour_present", "tumour_position" (x, y) [mm], "tumour_radius" [mm], "tumour_enhanced" (contrast agent
-          given), "tumour_contrast" = mean magnitude in the tumour / in white matter - 1 (0 without a tumour); "age" in [0, 1], "level" [mm] above
-          the anterior commissure.
+    Returns:
+      A `Phantom`; labels by `LABELS`. Attributes: "pd" in [0, 1], "t1", "t2" [ms] and the receive field "receive" = c (complex if `phase`),
+      `[n, n]`; "sequence" (0 spin echo, 1 inversion recovery, 2 gradient echo), "tr", "te", "ti" [ms], "flip" [rad], "field" [T];
+      "areas" [mm^2] by label `[15]`; "tumour_present", "tumour_position" (x, y) [mm], "tumour_radius" [mm], "tumour_enhanced" (contrast agent
+      given), "tumour_contrast" = mean magnitude in the tumour / in white matter - 1 (0 without a tumour); "age" in [0, 1], "level" [mm] above
+      the anterior commissure.
 
-        Raises:
-          ValueError: for an unknown contrast, fewer than 16 pixels or a field of view that is not positive.
+    Raises:
+      ValueError: for an unknown contrast, fewer than 16 pixels or a field of view that is not positive.
     """
     if contrast != "random" and contrast not in _PROTOCOLS:
         raise ValueError(f"brain knows the contrasts {['random', *_PROTOCOLS]}, got {contrast!r}")

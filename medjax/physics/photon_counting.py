@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from medjax.typing import Noise
 
@@ -23,9 +25,17 @@ def photon_counting(num_photons, sigma_electronic=0.0, mu=1.0) -> Noise:
       mu: attenuation of the unit of the image [1/mm]: that of water for images of mu / mu_water, whose line integrals z are lengths of
         water [mm]; 1 where z is already the attenuation without unit.
 
+    Raises:
+      ValueError: where a value is known and out of range.
+
     Returns:
       A `Noise` over line integrals z, of any shape. `sigma(y) = sqrt(N + sigma_e^2) / (mu N)`.
     """
+
+    ranges = (("num_photons", num_photons, 1e-3, 2.0**31), ("sigma_electronic", sigma_electronic, 0, np.inf), ("mu", mu, 1e-9, np.inf))
+    for name, value, least, most in ranges:
+        if not isinstance(value, Tracer) and not np.all((np.asarray(value) >= least) & (np.asarray(value) < most)):
+            raise ValueError(f"photon_counting needs {name} in [{least:g}, {most:g}), got {value}")
 
     def sample(key, z):
         key_counts, key_electronic = jax.random.split(key)
