@@ -106,7 +106,9 @@ def _write(output, config, options, method, num_samples, cases, seconds):
     with write_atomically(output / "evaluation.json") as path:
         Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
     digits = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
-    rows = {name: [f"{row[c][0]:.{digits[c]}f} ± {row[c][1]:.{digits[c]}f}" for c in COLUMNS] for name, row in summary.items()}
+    rows = {name: [f"{row[c][0]:.{digits[c]}f} ± {row[c][1]:.{digits[c]}f}" for c in COLUMNS[:3]] for name, row in summary.items()}
+    for name, row in summary.items():
+        rows[name].append(f"{row['residual'][0]:.2f}")
     cover, half = spread["coverage"]
     line = f"{len(cases)} images, {num_samples} samples by {method}; 90 % intervals cover {100 * cover:.1f} ± {100 * half:.1f} %; {seconds:.0f} s"
     with write_atomically(output / "evaluation.md") as path:

@@ -47,9 +47,11 @@ def main(arguments):
     if settings.initial:
         params = jax.tree.map(jnp.asarray, load_weights(settings.initial, params))
     state = initial_state(params, optimizer)
+    if (output / "weights.safetensors").is_file():
+        load_weights(output / "weights.safetensors", params)  # refuses a folder of another network before anything is touched
     prepare_folder(output / "sheets")
     with checkpoint.open_checkpoints(output / "checkpoints") as manager:
-        state = checkpoint.restore(manager, state)  # refuses another network before anything is written
+        state = checkpoint.restore(manager, state)
     with write_atomically(output / "config.json") as path:
         Path(path).write_text(to_json(config) + "\n")
     log.append(output / "log.jsonl", event="start", versions=versions())
