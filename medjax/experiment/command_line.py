@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from medjax import __version__
+import medjax
 from medjax.config import Config, ConfigError, load, override
 
 
@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result, with the processor."""
-    found = {"medjax": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    found = {"medjax": medjax.__version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in ("jax", "jaxlib", "flax", "optax", "numpy"):
         try:
             found[name] = metadata.version(name)
