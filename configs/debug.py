@@ -13,7 +13,7 @@ PIXEL_SIZE = 400.0 / 32  # [mm]
 
 
 def get_config() -> Config:
-    """The CT experiment at 32 px with a network of 30,000 weights and 60 training steps."""
+    """The CT experiment at 32 px with a network of 40,000 weights and 60 training steps."""
     base = ct_torso()
     angles = Spec("uniform_views", {"num_views": 20})
     beam = {"image_size": 32, "angles": angles, "num_detectors": 46, "detector_spacing": PIXEL_SIZE, "pixel_size": PIXEL_SIZE}
