@@ -75,7 +75,7 @@ def _wall(canvas, p):
     return _paint(canvas, muscle, value, "soft_tissue")
 
 
-def _bone(canvas, p, distance, cortex=1.0, shell=2.2):
+def _bone(canvas, p, distance, cortex=1.0, shell=1.4):
     """Paint a bone: a cortical shell round marrow."""
     canvas = _paint(canvas, distance, cortex * p["cortex"], "bone")
     marrow = cortex * (p["marrow"] + 40.0 * canvas.fine + 25.0 * canvas.smooth)
@@ -85,7 +85,7 @@ def _bone(canvas, p, distance, cortex=1.0, shell=2.2):
 def _skeleton(canvas, p):
     """Vertebra, ribs, sternum, scapulae."""
     x, y, spine = jnp.abs(canvas.x), canvas.y, p["spine"]
-    canvas = _bone(canvas, p, rib_distance(canvas, p), 0.75)
+    canvas = _bone(canvas, p, rib_distance(canvas, p), 0.6, 2.6)
     sternum = squircle(canvas.x, y - p["B"] + 3.0, 19.0 + 6.0 * (1 - p["grown"]), 6.5, -0.3)
     canvas = _bone(canvas, p, sternum, 0.7)
     gone = 1e4 * (p["level"] > 0.3 + 0.25 * p["scapula"])

@@ -35,12 +35,12 @@ RANGES = {
     "trachea": (7.5, 10.0),
     "enhanced": (0.0, 1.0),
     "enhancement": (110.0, 300.0),
-    "lung_base": (-870.0, -800.0),
+    "lung_base": (-895.0, -830.0),
     "gravity": (10.0, 50.0),
     "lung_grain": (10.0, 26.0),
     "grain": (3.0, 11.0),
     "cortex": (450.0, 900.0),
-    "marrow": (120.0, 290.0),
+    "marrow": (160.0, 320.0),
     "scapula": (0.0, 1.0),
     "liver": (50.0, 68.0),
     "dome": (0.0, 1.0),
@@ -283,14 +283,16 @@ def tree_distance(canvas, p):
     table = jax.lax.map(branch, (jnp.arange(NUM_BRANCHES), p["branches"]))
     distance = jnp.inf
     for stem_and_tips in table:
-        for ends, wide, thin in zip(stem_and_tips, (3.6, 1.8, 1.8), (1.9, 0.6, 0.6), strict=True):
+        for ends, wide, thin, faint in zip(stem_and_tips, (3.1, 1.3, 1.3), (1.2, 0.2, 0.2), (0.1, 0.35, 0.35), strict=True):
             ax, ay, bx, by = (jnp.where(canvas.x > 0, end[1], end[0]) for end in ends)
-            distance = jnp.minimum(distance, capsule(canvas.x, canvas.y, (ax, ay), (bx, by), strong * wide, strong * thin))
+            # a vessel thinner than the pixel is fainter, not wider
+            line = capsule(canvas.x, canvas.y, (ax, ay), (bx, by), strong * wide, strong * thin) + faint * canvas.pixel
+            distance = jnp.minimum(distance, line)
     return distance
 
 
 def twig_cover(key, canvas, p):
-    """Cover [0, 1] of the small vessels: in each cell of a grid over the image one cut, a dot or a short line that points to the hilum."""
+    """Cover [0, 1] of the small vessels: in some cells of a grid over the image one cut, a dot or a short line that points to the hilum."""
     size = canvas.x.shape[0]
     side = size // NUM_CELLS
     cell = canvas.pixel * side
@@ -300,22 +302,30 @@ def twig_cover(key, canvas, p):
     hy = p["spine"] + 44.0 * p["lift"] + middle[:, None]
     far = jnp.sqrt(hx**2 + hy**2 + 1.0)
 
+    # odd rows of cells are shifted by half a cell, so that no lattice shows: their first pixels belong to the cell on the left
+    first = (jnp.arange(side) < side // 2)[:, None]
+    odd = (jnp.arange(NUM_CELLS) % 2 == 1)[None, :]
+    shifted = local[:, None] + jnp.where(odd, jnp.where(first, 0.5, -0.5) * cell, 0.0)
+
     def layer(draw):
-        u, thickest, share, smallest = draw
+        u, thickest, share = draw
         turn = 2.4 * (u[0] - 0.5)
         ux, uy = (hx + turn * hy) / far, (hy - turn * hx) / far
         unit = jax.lax.rsqrt(ux**2 + uy**2 + 1e-6)
-        radius = jnp.maximum(thickest * (0.35 + 0.65 * u[1]) * jnp.exp(-far / 80.0), smallest)
-        length = jnp.where(u[2] > 0.6, 0.45 * cell * u[2], 0.0)
+        radius = thickest * (0.2 + 0.8 * u[1] ** 2) * jnp.exp(-far / 80.0)
+        length = jnp.where(u[2] > 0.6, 0.4 * cell * u[2], 0.0)
         # a vessel thinner than the pixel is fainter, not smaller
-        bright = jnp.minimum(1.4 * radius / canvas.pixel, 1.0) * (u[5] < share)
+        bright = jnp.minimum(1.3 * radius / canvas.pixel, 1.0) * (u[5] < share)
+        radius = jnp.maximum(radius, 0.25 * canvas.pixel)
+        cells = jnp.stack([ux * unit, uy * unit, radius, length, bright, 0.6 * cell * (u[3] - 0.5), 0.6 * cell * (u[4] - 0.5)])
         # the pixels of a cell come first and the cells last, so that the inner loop runs over cells
-        dx = local[None, :, None, None] - (0.5 * cell * (u[3] - 0.5))[None, None]
-        dy = -local[:, None, None, None] - (0.5 * cell * (u[4] - 0.5))[None, None]
-        ux, uy = (ux * unit)[None, None], (uy * unit)[None, None]
-        along = jnp.maximum(jnp.abs(dx * ux + dy * uy) - length[None, None], 0.0)
-        distance = jnp.sqrt(along**2 + (dx * uy - dy * ux) ** 2 + 1e-6) - radius[None, None]
-        return (cover(distance, canvas.pixel) * bright[None, None]).transpose(2, 0, 3, 1).reshape(size, size)
+        cells = jnp.where((odd & first)[None, :, :, None], jnp.roll(cells, 1, 2)[:, None], cells[:, None])[:, None]
+        ux, uy, radius, length, bright, ox, oy = cells
+        dx = shifted[None, :, :, None] - ox
+        dy = -local[:, None, None, None] - oy
+        along = jnp.maximum(jnp.abs(dx * ux + dy * uy) - length, 0.0)
+        distance = jnp.sqrt(along**2 + (dx * uy - dy * ux) ** 2 + 1e-6) - radius
+        return (cover(distance, canvas.pixel) * bright).transpose(2, 0, 3, 1).reshape(size, size)
 
     draws = jax.random.uniform(key, (2, 6, NUM_CELLS, NUM_CELLS))
-    return jax.lax.map(layer, (draws, jnp.array([4.4, 2.2]), jnp.array([0.4, 0.8]), jnp.array([0.8, 0.5]))).max(0)
+    return jax.lax.map(layer, (draws, jnp.array([3.6, 2.4]), jnp.array([0.22, 0.45]))).max(0)
