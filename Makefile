@@ -1,10 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO ?=
 .PHONY: venv demo test check bench
 
 venv: .venv/installed
 
 .venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
 	touch $@
@@ -14,7 +16,7 @@ venv: .venv/installed
 	touch $@
 
 demo: venv
-	$(BIN)/python sample.py --output out/demo
+	$(BIN)/python sample.py --output out/demo $(DEMO)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

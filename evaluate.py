@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.config import bind, build, to_json
 from medjax.experiment.assess import assess, calibration
-from medjax.experiment.command_line import parse, run, versions
+from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import fitted, simulate
-from medjax.experiment.reconstruct import direct, posterior, total_variation
+from medjax.experiment.reconstruct import checked_method, direct, direct_name, posterior, total_variation
 from medjax.metrics.confidence_interval import confidence_interval
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.table import markdown_table, method_table
@@ -35,14 +35,15 @@ COLUMNS = ["psnr", "ssim", "nmse", "residual"]
 def main(arguments):
     """Evaluate what the command line names."""
     options, config = parse(arguments, __doc__, OPTIONS)
-    output, key = prepare_folder(options.output), jax.random.key(options.seed)
-    method, num_samples = options.method or config.method, options.num_samples or config.num_samples
+    key = jax.random.key(options.seed)
+    method, num_samples = checked_method(config, options.method), options.num_samples or config.num_samples
     units, phantom = build(config.prior.units), bind(config.prior.data)
-    params = load_weights(config.prior.checkpoint, jax.eval_shape(lambda k: initialise(config.prior, k), key))
+    params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
     truths = _images(options, config) if options.input else None
     num_images = len(truths) if truths is not None else options.num_images
     if options.num_images < 1 or num_samples < 2:
         raise ValueError(f"at least 1 image and 2 samples are needed, got --num-images {options.num_images} and --num-samples {num_samples}")
+    output = prepare_folder(options.output)
 
     first, tv, samples_fn = direct(config), total_variation(config), posterior(config, method, num_samples)
 
@@ -56,7 +57,7 @@ def main(arguments):
         problem = simulate(config, key_noise, x)
         start = first(problem.A, problem.y)
         samples = samples_fn(params, key_samples, problem.A, problem.y, problem.sigma_y)
-        answers = {_name(config): start, "tv": tv(problem.A, problem.y, problem.sigma_y, start), "posterior_mean": jnp.mean(samples, 0)}
+        answers = {direct_name(config): start, "tv": tv(problem.A, problem.y, problem.sigma_y, start), "posterior_mean": jnp.mean(samples, 0)}
         answers["posterior_sample"] = samples[0]
         return {name: assess(problem, x) for name, x in answers.items()}, calibration(problem, samples)
 
@@ -70,11 +71,6 @@ def main(arguments):
             cases.append({"methods": methods, **spread})
     _write(output, config, options, method, num_samples, jax.tree.map(float, cases), time.perf_counter() - clock)
     return 0
-
-
-def _name(config):
-    """Name of the direct method in tables."""
-    return {"filtered_backprojection": "fbp"}.get(config.classical.direct.name, config.classical.direct.name)
 
 
 def _images(options, config):
@@ -97,6 +93,15 @@ def _images(options, config):
     return [fitted(config, image.astype(np.complex64 if image.dtype.kind == "c" else np.float32))[0] for image in images]
 
 
+def _finite(record):
+    """`record` with None for what JSON cannot say: the interval of a single case, the PSNR of an exact answer."""
+    if isinstance(record, dict):
+        return {name: _finite(value) for name, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [_finite(value) for value in record]
+    return None if isinstance(record, float) and not np.isfinite(record) else record
+
+
 def _write(output, config, options, method, num_samples, cases, seconds):
     """Both files and the table on the terminal."""
     summary = {name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in cases[0]["methods"]}
@@ -104,7 +109,7 @@ def _write(output, config, options, method, num_samples, cases, seconds):
     record = {"config": json.loads(to_json(config)), "versions": versions(), "options": vars(options), "seconds": seconds}
     record |= {"method": method, "num_samples": num_samples, "num_images": len(cases), "methods": summary, **spread, "cases": cases}
     with write_atomically(output / "evaluation.json") as path:
-        Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
+        Path(path).write_text(json.dumps(_finite(record), indent=1, default=str, allow_nan=False) + "\n")
     digits = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
     rows = {name: [f"{row[c][0]:.{digits[c]}f} ± {row[c][1]:.{digits[c]}f}" for c in COLUMNS[:3]] for name, row in summary.items()}
     for name, row in summary.items():

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medjax.config import ConfigError, build, nearest, to_json
+from medjax.config import ConfigError, build, to_json
 from medjax.data.read import read
 from medjax.data.write import write_like
 from medjax.experiment.assess import assess, calibration
-from medjax.experiment.command_line import parse, run, versions
+from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import from_phantom, from_scan
-from medjax.experiment.reconstruct import direct, posterior, total_variation
+from medjax.experiment.reconstruct import checked_method, direct, direct_name, posterior, total_variation
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import figure
 from medjax.report.table import method_table
@@ -46,14 +46,18 @@ def main(arguments):
     if options.modality not in ("", *CONFIGS):
         raise ConfigError(f"--modality is {options.modality!r}; one of {', '.join(CONFIGS)} is needed")
     scan = scans[0] if scans else _read(options) if options.input else None
-    output = prepare_folder(options.output)
-    num_samples = options.num_samples or config.num_samples
+    method, num_samples = checked_method(config, options.method), options.num_samples or config.num_samples
     key = jax.random.key(config.seed if options.seed < 0 else options.seed)
-    params = load_weights(config.prior.checkpoint, jax.eval_shape(lambda k: initialise(config.prior, k), key))
+    params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
     key_data, key_samples = jax.random.split(key)
     problem = from_scan(config, key_data, scan) if scan else from_phantom(config, key_data)
 
-    answers, seconds = _reconstruct(config, problem, params, key_samples, options.method or config.method, num_samples)
+    posterior(config, method, num_samples)  # refuses what it cannot do before anything is written
+    output = prepare_folder(options.output)
+    for line in problem.assumed:
+        print(line)
+
+    answers, seconds = _reconstruct(config, problem, params, key_samples, method, num_samples)
     for name, x in answers.items():
         if not bool(jnp.all(jnp.isfinite(x))):
             raise ValueError(f"{name} holds NaN or infinite pixels; the measurement or the settings of config {config.name} are out of range")
@@ -63,12 +67,13 @@ def main(arguments):
     record = {
         "methods": methods,
         **{name: float(value) for name, value in calibration(problem, answers["samples"]).items()},
-        "method": options.method or config.method,
+        "method": method,
         "num_samples": num_samples,
         "seconds": sum(seconds.values()),
         "input": options.input or "generated",
         "slice": None if options.slice < 0 else options.slice,
         "pixel_size_mm": problem.pixel_size,
+        "assumed": problem.assumed,
         "versions": versions(),
         "config": json.loads(to_json(config)),
     }
@@ -90,8 +95,6 @@ def _reconstruct(config, problem, params, key, method, num_samples):
     """Answers by name, and the seconds that each took, compilation included."""
     A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     answers, seconds = {}, {}
-    if method not in config.methods:
-        raise ConfigError(f"no method {method!r} in config {config.name}; {nearest(method, config.methods)}")
 
     def timed(name, fn, *args):
         clock = time.perf_counter()
@@ -99,9 +102,7 @@ def _reconstruct(config, problem, params, key, method, num_samples):
         seconds[name] = round(time.perf_counter() - clock, 3)
         return answers[name]
 
-    first = config.classical.direct.name
-    first = {"filtered_backprojection": "fbp"}.get(first, first)
-    start = timed(first, direct(config), A, y)
+    start = timed(direct_name(config), direct(config), A, y)
     timed("tv", total_variation(config), A, y, sigma_y, start)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns)
@@ -128,6 +129,9 @@ def _write(output, config, problem, answers, record, scan):
     images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
     if problem.truth is not None:
         images["truth"] = shown(problem.truth)
+    if scan is not None and scan.source[1] in ("dicom", "nifti"):  # first, for it depends on the user's file
+        path = output / f"posterior_mean{'.dcm' if scan.source[1] == 'dicom' else '.nii.gz'}"
+        write_like(scan.source[0], images["posterior_mean"], path, problem.pixel_size, "medjax posterior mean", record["slice"])
     with write_atomically(output / "reconstruction.npz") as path, Path(path).open("wb") as file:
         arrays = {"samples": samples, "measurement": np.asarray(problem.y), **images}
         if problem.pixel_size:
@@ -136,10 +140,6 @@ def _write(output, config, problem, answers, record, scan):
     with write_atomically(output / "report.json") as path:
         Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
     figure(output / "figure.png", images, samples[:2], record["methods"], unit=units.name, pixel_size=problem.pixel_size, title=config.name)
-    if scan is not None and scan.source[1] in ("dicom", "nifti"):
-        suffix = ".dcm" if scan.source[1] == "dicom" else ".nii.gz"
-        path = output / f"posterior_mean{suffix}"
-        write_like(scan.source[0], images["posterior_mean"], path, problem.pixel_size, "medjax posterior mean", record["slice"])
 
 
 if __name__ == "__main__":

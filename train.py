@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.config import bind, build, to_json
 from medjax.diffusion.karras import karras
-from medjax.experiment.command_line import parse, run, versions
+from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import denoiser, initialise
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import sheet
@@ -45,7 +45,7 @@ def main(arguments):
         raise ValueError(f"{config.name}: prior.shape is {list(prior.shape)}, but {prior.data.name} with {prior.units.name} gives {list(found)}")
     params = jax.jit(lambda key: initialise(prior, key))(key)
     if settings.initial:
-        params = jax.tree.map(jnp.asarray, load_weights(settings.initial, params))
+        params = jax.tree.map(jnp.asarray, load_weights(located(settings.initial), params))
     state = initial_state(params, optimizer)
     if (output / "weights.safetensors").is_file():
         load_weights(output / "weights.safetensors", params)  # refuses a folder of another network before anything is touched
@@ -74,17 +74,18 @@ def main(arguments):
             state, metrics = step(key, state)
             losses.append(metrics)
             done = i + 1
-            if done % settings.log_every == 0 or done == settings.num_steps:
+            stopping = bool(stop)  # read once: a signal between two reads would end the run unsaved
+            last = done == settings.num_steps or stopping
+            logging, saving = done % settings.log_every == 0 or done == settings.num_steps, done % settings.checkpoint_every == 0 or last
+            if (logging or saving) and not all(bool(jnp.isfinite(metrics[name])) for name in ("loss", "grad_norm")):
+                raise ValueError(f"the loss is {metrics['loss']} at step {done}; lower --train.learning-rate (now {settings.learning_rate})")
+            if logging:
                 means = {name: float(np.mean([m[name] for m in losses])) for name in metrics}
-                if not np.isfinite(means["loss"]):
-                    raise ValueError(f"the loss is {means['loss']} at step {done}; lower --train.learning-rate (now {settings.learning_rate})")
                 rate = settings.batch_size * len(losses) / (time.perf_counter() - clock)
                 log.append(output / "log.jsonl", step=done, images_per_second=round(rate, 2), **means)
                 bar.update(task, completed=done, rate=f"loss {means['loss']:.4f}  {rate:.1f} images/s")
                 clock, losses = time.perf_counter(), []
-            stopping = bool(stop)  # read once: a signal between two reads would end the run unsaved
-            last = done == settings.num_steps or stopping
-            if done % settings.checkpoint_every == 0 or last:
+            if saving:
                 checkpoint.save(manager, state)
                 save_weights(output / "weights.safetensors", state.ema, {"config": to_json(config), "step": str(done), "versions": str(versions())})
             if done % settings.sheet_every == 0 or last:

@@ -11,14 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medjax.config import load
+from medjax.data.read import read
+from medjax.experiment.problem import from_scan
+
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
-def python(*arguments, **options):
-    """Finished process of this Python at the repository root."""
-    words = [sys.executable, *map(str, arguments)]
-    return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, **options)
+def python(main, *arguments, cwd=ROOT):
+    """Finished process of a main, by default called at the repository root."""
+    words = [sys.executable, *(["-c"] if main == "-c" else [str(ROOT / main)]), *map(str, arguments)]
+    return subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")
@@ -100,18 +104,95 @@ def test_sample_of_a_dicom(trained, tmp_path):
 
 
 def test_measured_data_need_no_truth(trained, tmp_path):
-    """A sinogram with its own angles is reconstructed with its own geometry."""
+    """A sinogram with its own angles is reconstructed with its own geometry, from any folder; a length it does not tell is assumed and said."""
     angles = np.linspace(0, np.pi, 11, endpoint=False)
     t = (np.arange(46) - 22.5) * 12.5
     disc = 0.0193 * 2 * np.sqrt(np.maximum(120.0**2 - t**2, 0))
     np.savez(tmp_path / "scan.npz", sinogram=np.tile(disc, (11, 1)), angles=angles, detector_spacing=12.5, pixel_size=12.5)
     words = ("--input", tmp_path / "scan.npz", "--output", tmp_path / "out", "--prior.checkpoint", trained / "weights.safetensors")
-    result = python("sample.py", "configs/debug.py", *words)
+    result = python("sample.py", "configs/debug.py", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(report["assumed"]) == 1 and report["assumed"][0].startswith("photons a ray not told")
+    scan = read(tmp_path / "scan.npz")
+    geometry = {name: value for name, value in scan.geometry.items() if name != "pixel_size"}
+    problem = from_scan(load(ROOT / "configs/debug.py"), None, scan._replace(geometry=geometry))
+    assert np.isclose(problem.pixel_size, 46 * 12.5 / 32) and "spans the detector" in problem.assumed[0]
+    with pytest.raises(ValueError, match="fit each other"):
+        from_scan(load(ROOT / "configs/debug.py"), None, scan._replace(geometry={**geometry, "pixel_size": 0.1}))
     assert "psnr" not in report["methods"]["tv"] and report["methods"]["tv"]["residual"] < 1
     tv = np.load(tmp_path / "out" / "reconstruction.npz")["tv"]
     assert abs(tv[14:18, 14:18].mean()) < 60 and abs(tv[:3].mean() + 1000) < 60  # HU of water and air, with TV's bias at 12.5 mm pixels
+
+
+@pytest.fixture(scope="module")
+def mri(tmp_path_factory):
+    """Words that turn `mri_brain` into a 32 px experiment, with weights of two steps."""
+    output = tmp_path_factory.mktemp("mri")
+    words = ["configs/mri_brain.py"]
+    settings = {
+        "prior.shape": "(32, 32, 2)",
+        "prior.data.size": "32",
+        "prior.network.width": "8",
+        "prior.network.multipliers": "(1, 2)",
+        "prior.network.attention_levels": "()",
+        "measure.operator.A.mask.shape": "(32, 32)",
+        "methods.mmps.num-steps": "4",
+        "methods.mmps.guide.num_krylov": "2",
+        "train.num_steps": "2",
+        "train.batch_size": "1",
+        "train.warmup_steps": "1",
+        "num_samples": "2",
+    }
+    for name, value in settings.items():
+        words += [f"--{name}", value]
+    result = python("train.py", *words, "--output", output)
+    assert result.returncode == 0, result.stderr
+    logged = json.loads((output / "log.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite([logged["loss_low_noise"], logged["loss_high_noise"]]).all()  # a batch of one is in both halves
+    return [*words, "--prior.checkpoint", output / "weights.safetensors"]
+
+
+def test_sample_of_a_nifti(mri, tmp_path):
+    """A slice of a NIfTI volume: the result is a NIfTI file of coarser pixels, in the magnitudes of the user's image."""
+    import nibabel
+
+    y, x = np.mgrid[:64, :64] - 31.5
+    volume = np.repeat((500.0 * (x**2 / 600 + y**2 / 800 < 1))[:, :, None], 3, 2).astype(np.float32)
+    nibabel.Nifti1Image(volume, np.diag([3.0, 3.0, 5.0, 1.0])).to_filename(tmp_path / "head.nii.gz")
+    result = python("sample.py", *mri, "--input", tmp_path / "head.nii.gz", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    shown = nibabel.load(tmp_path / "out" / "posterior_mean.nii.gz")
+    assert shown.shape[:2] == (32, 32) and np.allclose(shown.header.get_zooms()[:2], 6.0)
+    arrays = np.load(tmp_path / "out" / "reconstruction.npz")
+    assert np.allclose(arrays["truth"][16, 16], 500, rtol=1e-5) and {"zero_filled", "tv", "posterior_std"} <= set(arrays)
+    assert np.allclose(np.sort(shown.get_fdata().ravel()), np.sort(arrays["posterior_mean"].ravel()), rtol=0, atol=0.05)  # stored in 16 bits
+    assert "zero_filled" in json.loads((tmp_path / "out" / "report.json").read_text())["methods"]
+
+
+def test_measured_kspace(mri, tmp_path):
+    """k-space with its own mask and noise; what the file does not tell is said and recorded."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] - 15.5
+    image = 300.0 * (x**2 / 100 + y**2 / 150 < 1)
+    mask = np.zeros((32, 32))
+    mask[rng.permutation(32)[:12]] = 1
+    mask[14:18] = 1
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho"))
+    kspace = mask * (kspace + 2.0 * (rng.normal(size=(32, 32)) + 1j * rng.normal(size=(32, 32))))
+    reports = {}
+    for name, more in (("told", {"sigma": 2.0}), ("untold", {})):
+        np.savez(tmp_path / f"{name}.npz", kspace=kspace, mask=mask, **more)
+        result = python("sample.py", *mri, "--input", tmp_path / f"{name}.npz", "--output", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        reports[name] = json.loads((tmp_path / name / "report.json").read_text())
+        assert ("noise of k-space not told" in result.stdout) == (name == "untold")
+    assert reports["told"]["assumed"] == [] and len(reports["untold"]["assumed"]) == 1
+    zero_filled = np.load(tmp_path / "told" / "reconstruction.npz")["zero_filled"]
+    expected = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace), norm="ortho")))
+    assert np.allclose(zero_filled, expected, rtol=0, atol=0.01)  # float32 of values up to 300
+    # the same fit, told in the noise of the file and in that of the experiment
+    assert reports["told"]["methods"]["zero_filled"]["residual"] < 1e-2
 
 
 BAD_SCRIPT = """

@@ -15,9 +15,11 @@ def read_npy(path, modality: str | None = None) -> Scan:
 def read_npz(path, modality: str | None = None) -> Scan:
     """An image or measured data of a `.npz` file.
 
-    Keys: `image` `[h, w]`; or `sinogram` `[views, detectors]` (-log of transmission) and `angles` `[views]` [rad] with `detector_spacing` and
-    `pixel_size` [mm] (either stands for the other) and, if wished, `image_size`, `num_photons`, `detector_offset` [mm] (else the experiment's);
-    or `kspace` `[h, w]`, zero frequency in the centre, and `mask` `[h, w]` (else where `kspace` is not zero).
+    Keys: `image` `[h, w]`; or `sinogram` `[views, detectors]` (-log of transmission) and `angles` `[views]` [rad] with `detector_spacing` or
+    `pixel_size` [mm] (without the first it is as the second, without the second the image spans the detector) and, if wished, `image_size`,
+    `num_photons`, `detector_offset` [mm] (else the experiment's);
+    or `kspace` `[h, w]`, zero frequency in the centre, with `mask` `[h, w]` (else where `kspace` is not zero) and `sigma`, the standard
+    deviation of the noise of each component in the unit of `kspace` (else the experiment's, relative to the image).
     `pixel_size` [mm] and `modality` ("ct", "mri") may stand beside each.
     """
     found = _load(path)
@@ -83,7 +85,7 @@ def _sinogram(path, found, modality) -> Scan:
     if np.abs(angles).max() > 4 * np.pi:
         raise InputError(path, f"angles reach {np.abs(angles).max():.4g}; radians are needed, these look like degrees")
     geometry = {"angles": angles.astype(np.float32), **_lengths(path, found)}
-    return Scan("ct", None, geometry["pixel_size"], sinogram.astype(np.float32), geometry, (str(path), "npz"))
+    return Scan("ct", None, geometry.get("pixel_size"), sinogram.astype(np.float32), geometry, (str(path), "npz"))
 
 
 def _lengths(path, found) -> dict:
@@ -95,9 +97,7 @@ def _lengths(path, found) -> dict:
             raise InputError(path, f"{name} is {value:g}; a positive number is needed")
     if "detector_spacing" not in numbers and "pixel_size" not in numbers:
         raise InputError(path, "tells no length; `detector_spacing` or `pixel_size` [mm] is needed beside `sinogram`, for HU depend on it")
-    for name, other in (("detector_spacing", "pixel_size"), ("pixel_size", "detector_spacing")):
-        if name not in numbers:
-            numbers[name] = numbers[other]
+    numbers.setdefault("detector_spacing", numbers.get("pixel_size"))
     if "image_size" in numbers:
         if numbers["image_size"] % 1:
             raise InputError(path, f"image_size is {numbers['image_size']:g}; a whole number of pixels is needed")
@@ -116,4 +116,9 @@ def _kspace(path, found, modality) -> Scan:
     mask = (mask != 0).astype(np.float32)
     if not mask.any():
         raise InputError(path, "mask samples nothing; at least one measured value is needed")
-    return Scan("mri", None, _pixel_size(path, found), kspace, {"mask": mask}, (str(path), "npz"))
+    geometry = {"mask": mask}
+    if "sigma" in found:
+        geometry["sigma"] = _number(path, found, "sigma")
+        if geometry["sigma"] <= 0:
+            raise InputError(path, f"sigma is {geometry['sigma']:g}; a positive standard deviation is needed")
+    return Scan("mri", None, _pixel_size(path, found), kspace, geometry, (str(path), "npz"))

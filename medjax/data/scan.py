@@ -24,8 +24,8 @@ class Scan(NamedTuple):
     pixel_size: [mm], None where the file does not tell.
     measurement: None, or `[views, detectors]` float32 line integrals (-log of transmission, without unit), or `[h, w]` complex64 k-space
       with the zero frequency in the centre, at `[h // 2, w // 2]`.
-    geometry: of a sinogram `angles` `[views]` [rad], `detector_spacing` [mm], `pixel_size` [mm], and where told `image_size`, `num_photons`,
-      `detector_offset` [mm]; of k-space `mask` `[h, w]` float32, 1 where measured.
+    geometry: of a sinogram `angles` `[views]` [rad], `detector_spacing` [mm], and where told `pixel_size` [mm], `image_size`, `num_photons`,
+      `detector_offset` [mm]; of k-space `mask` `[h, w]` float32, 1 where measured, and where told `sigma`, as `kspace`.
     source: (path, kind), with kind "npy", "npz", "dicom" or "nifti".
     """
 

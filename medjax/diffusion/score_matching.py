@@ -43,8 +43,7 @@ def score_matching(denoiser: Callable, sigma_data: float, mean_log_sigma: float 
             return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 * jnp.mean((denoise(noisy, sigma) - x) ** 2)
 
         losses = jax.vmap(one)(batch, sigmas, jax.random.split(key_noise, num))
-        low = jnp.arange(num) < num // 2
-        metrics = {"loss_low_noise": jnp.mean(losses, where=low), "loss_high_noise": jnp.mean(losses, where=~low)}
+        metrics = {"loss_low_noise": jnp.mean(losses[: (num + 1) // 2]), "loss_high_noise": jnp.mean(losses[num // 2 :])}
         return jnp.mean(losses), metrics
 
     return loss_fn

@@ -9,6 +9,15 @@ from pathlib import Path
 import medjax
 from medjax.config import Config, ConfigError, load, override
 
+ROOT = Path(medjax.__file__).parents[1]
+"""Folder of the mains, `configs/` and `checkpoints/`."""
+
+
+def located(path) -> Path:
+    """`path` as given where that exists, else below `ROOT` where that exists: the mains can be called from any folder."""
+    path = Path(path)
+    return ROOT / path if not path.exists() and (ROOT / path).exists() else path
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, as everything else does."""
@@ -52,8 +61,8 @@ def parse(arguments, doc: str | None, options: dict, default_config=None) -> tup
     known = parser.parse_args(own)
     path = known.config or (default_config(known) if default_config else "")
     if not path:
-        raise ConfigError(f"name a config, one of: {', '.join(sorted(str(p) for p in Path('configs').glob('*.py')))}")
-    config = load(path)
+        raise ConfigError(f"name a config, one of: {', '.join(sorted(f'configs/{p.name}' for p in (ROOT / 'configs').glob('*.py')))}")
+    config = load(located(path))
     for name, value in overrides:
         config = override(config, name, value)
     return known, config
@@ -66,7 +75,7 @@ def _split(arguments: list[str], options: dict) -> tuple[list[str], list[tuple[s
         word = words.pop(0)
         name, equals, value = word.partition("=")
         if not word.startswith("--") or name[2:].replace("-", "_") in {*options, "help"}:
-            own.append(word)
+            own.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
             if word.startswith("--") and not equals and name != "--help" and words:
                 own.append(words.pop(0))
             continue

@@ -18,6 +18,7 @@ class Problem(NamedTuple):
     pixel_size: [mm] or None.
     scale: displayed images are multiplied by this (user's MRI images have no unit of their own).
     factor: pixels of the user's image for one of the reconstruction, 1 where nothing was resampled.
+    assumed: what the user's data did not tell and was taken from elsewhere, a line each.
     """
 
     A: Any
@@ -27,6 +28,7 @@ class Problem(NamedTuple):
     pixel_size: float | None
     scale: float = 1.0
     factor: float = 1.0
+    assumed: tuple[str, ...] = ()
 
 
 def operator(measure: configs.Measure, geometry: dict):
@@ -99,25 +101,49 @@ def _from_image(config, key, scan):
 
 def _from_data(config, scan):
     """Measured data: the geometry is the scan's, the noise model the config's."""
-    size, geometry = config.prior.shape[0], dict(scan.geometry)
-    if scan.modality == "mri":
-        if scan.measurement.shape != (size, size):
-            raise ValueError(f"{scan.source[0]}: k-space is {list(scan.measurement.shape)}, the prior of {config.name} is for [{size}, {size}]")
-        A = operator(config.measure, {"mask": jnp.asarray(geometry["mask"], jnp.float32)})
-        y = jnp.asarray(scan.measurement, jnp.complex64) * A.outer.mask
-        scale = float(jnp.percentile(jnp.abs(A.outer.adjoint(y)), 99)) or 1.0
-        return Problem(A, y / scale, noise_of(config.measure, A).sigma(y), None, scan.pixel_size, scale)
+    return _from_kspace(config, scan) if scan.modality == "mri" else _from_sinogram(config, scan)
+
+
+def _from_kspace(config, scan):
+    """Measured k-space, scaled so that its zero-filled image has the magnitudes that the prior knows."""
+    size, geometry, assumed = config.prior.shape[0], dict(scan.geometry), ()
+    if scan.measurement.shape != (size, size):
+        raise ValueError(f"{scan.source[0]}: k-space is {list(scan.measurement.shape)}, the prior of {config.name} is for [{size}, {size}]")
+    A = operator(config.measure, {"mask": jnp.asarray(geometry["mask"], jnp.float32)})
+    y = jnp.asarray(scan.measurement, jnp.complex64) * A.outer.mask
+    scale = float(jnp.percentile(jnp.abs(A.outer.adjoint(y)), 99)) or 1.0
+    if "sigma" in geometry:
+        noise = configs.build(config.measure.noise, support=A.outer.mask, sigma=geometry["sigma"] / scale)
+    else:
+        noise = noise_of(config.measure, A)
+        level = scale * config.measure.noise.args["sigma"]
+        assumed = (f"noise of k-space not told (key sigma): {level:.3g} in each component assumed, as in {config.name}",)
+    return Problem(A, y / scale, noise.sigma(y), None, scan.pixel_size, scale, assumed=assumed)
+
+
+def _from_sinogram(config, scan):
+    """Measured line integrals, in the unit of the config's images."""
+    size, geometry, assumed = config.prior.shape[0], dict(scan.geometry), []
     found = geometry.pop("image_size", None) or size
     if found != size:
         raise ValueError(f"{scan.source[0]}: image_size is {found}, the prior of {config.name} is for {size}")
+    width = scan.measurement.shape[1] * geometry["detector_spacing"]
+    if "pixel_size" not in geometry:
+        geometry["pixel_size"] = width / size
+        assumed.append(f"pixel size not told (key pixel_size): {width / size:.4g} mm assumed, so that the image spans the detector")
+    if not 0.5 < width / (size * geometry["pixel_size"]) < 4:
+        spans = f"the detector spans {width:.4g} mm and the image {size * geometry['pixel_size']:.4g} mm"
+        raise ValueError(f"{scan.source[0]}: {spans}; lengths in mm that fit each other are needed")
     num_photons = geometry.pop("num_photons", None)
+    if num_photons is None:
+        usual = config.measure.noise.args["num_photons"]
+        assumed.append(f"photons a ray not told (key num_photons): {usual:.3g} assumed, as in {config.name}")
     angles = jnp.asarray(geometry.pop("angles"), jnp.float32)
     A = operator(config.measure, {"angles": angles, "num_detectors": scan.measurement.shape[1], **{k: float(v) for k, v in geometry.items()}})
-    more = {"num_photons": float(num_photons)} if num_photons else {}
-    noise = configs.build(config.measure.noise, **more)
+    noise = configs.build(config.measure.noise, **({"num_photons": float(num_photons)} if num_photons else {}))
     y = jnp.asarray(scan.measurement, jnp.float32) / config.measure.noise.args.get("mu", 1.0)
     sigma = noise.sigma(y)
     if not bool(jnp.all(jnp.isfinite(sigma))):
         found = f"the sinogram reaches {scan.measurement.max():.3g}, where no photon is left"
         raise ValueError(f"{scan.source[0]}: {found}; -log of the transmission is needed")
-    return Problem(A, y, sigma, None, A.pixel_size)
+    return Problem(A, y, sigma, None, A.pixel_size, assumed=tuple(assumed))

@@ -14,6 +14,19 @@ from medjax.solvers.tv_reconstruction import tv_reconstruction
 from medjax.typing import Kernel
 
 
+def direct_name(config: configs.Config) -> str:
+    """Name of the config's direct inverse in tables and reports: "fbp", or that of its file."""
+    return {"filtered_backprojection": "fbp"}.get(config.classical.direct.name, config.classical.direct.name)
+
+
+def checked_method(config: configs.Config, method: str) -> str:
+    """`method`, or the config's own where it is empty; ConfigError for one that the config does not have."""
+    method = method or config.method
+    if method not in config.methods:
+        raise configs.ConfigError(f"no method {method!r} in config {config.name}; {configs.nearest(method, config.methods)}")
+    return method
+
+
 def direct(config: configs.Config) -> Callable:
     """`(A, y) -> x` of the config's direct inverse."""
     fn = configs.bind(config.classical.direct)
@@ -43,8 +56,7 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
     Raises:
       ConfigError: for an unknown method.
     """
-    if method not in config.methods:
-        raise configs.ConfigError(f"no method {method!r} in config {config.name}; {configs.nearest(method, config.methods)}")
+    method = checked_method(config, method)
     if num_samples < 1:
         raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
     settings, prior, make_denoiser = config.methods[method], config.prior, denoiser(config.prior)
