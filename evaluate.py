@@ -8,9 +8,7 @@ the config's scanner. Writes `evaluation.json` (every case, means, 95 % confiden
 import json
 import sys
 import time
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +16,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medjax.config import bind, build, to_json
+from medjax.data.read import read_stack
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
@@ -39,7 +38,10 @@ def main(arguments):
     method, num_samples = checked_method(config, options.method), options.num_samples or config.num_samples
     units, phantom = build(config.prior.units), bind(config.prior.data)
     params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
-    truths = _images(options, config) if options.input else None
+    truths = None
+    if options.input:
+        options.array, images = read_stack(options.input, options.array)
+        truths = [fitted(config, image)[0] for image in images[: options.num_images]]
     num_images = len(truths) if truths is not None else options.num_images
     if options.num_images < 1 or num_samples < 2:
         raise ValueError(f"at least 1 image and 2 samples are needed, got --num-images {options.num_images} and --num-samples {num_samples}")
@@ -71,26 +73,6 @@ def main(arguments):
             cases.append({"methods": methods, **spread})
     _write(output, config, options, method, num_samples, jax.tree.map(float, cases), time.perf_counter() - clock)
     return 0
-
-
-def _images(options, config):
-    """`[n, size, size]` images of the input, resampled to the size of the prior."""
-    try:
-        file = np.load(options.input, allow_pickle=False)
-        arrays = {name: file[name] for name in getattr(file, "files", [])}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{options.input}: cannot be read as .npz ({error})") from error
-    names = [name for name, array in arrays.items() if array.ndim == 3]
-    name = options.array or (names[0] if len(names) == 1 else "")
-    if name not in names:
-        wanted = f"needs an array [n, h, w]{' named ' + name if name else ''}"
-        raise ValueError(f"{options.input}: {wanted}; it holds {', '.join(names) or 'none'}; name one with --array")
-    options.array, images = name, arrays[name][: options.num_images]
-    if images.dtype.kind not in "iufc":
-        raise ValueError(f"{options.input}: {name} has dtype {images.dtype}; numbers are needed")
-    if not np.isfinite(images).all():
-        raise ValueError(f"{options.input}: {name} holds NaN or infinite pixels")
-    return [fitted(config, image.astype(np.complex64 if image.dtype.kind == "c" else np.float32))[0] for image in images]
 
 
 def _finite(record):

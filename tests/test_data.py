@@ -10,7 +10,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from medjax.data.fit import fit
-from medjax.data.read import InputError, read
+from medjax.data.read import InputError, read, read_stack
 from medjax.data.write import write_like
 
 RNG = np.random.default_rng(0)
@@ -271,6 +271,29 @@ def test_bad_nifti(tmp_path):
 def test_modality_that_is_none_of_ours(tmp_path):
     with pytest.raises(ValueError, match="got modality 'pet'"):
         read(tmp_path, modality="pet")
+
+
+def test_stack_of_images(tmp_path):
+    """The only array of rank 3, or the one that is named; anything else is refused in one line."""
+    path = tmp_path / "many.npz"
+    images = RNG.normal(size=(3, 20, 24))
+    np.savez(path, test=images, labels=np.arange(3))
+    name, found = read_stack(path)
+    assert name == "test" and found.dtype == np.float32 and np.allclose(found, images, rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="named tset is needed; it holds test"):
+        read_stack(path, "tset")
+    np.savez(path, a=images, b=images + 1j)
+    assert read_stack(path, "b")[1].dtype == np.complex64
+    with pytest.raises(InputError, match="it holds a, b; name one"):
+        read_stack(path)
+    np.savez(path, a=np.where(images == images.max(), np.inf, images))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        read_stack(path)
+    np.savez(path, a=images[:0])
+    with pytest.raises(InputError, match="at least one image"):
+        read_stack(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_stack(tmp_path / "none.npz")
 
 
 def test_fit_averages_areas():

@@ -9,7 +9,7 @@ _KEYS = "`image`, or `sinogram` and `angles`, or `kspace`"
 
 def read_npy(path, modality: str | None = None) -> Scan:
     """An image `[h, w]` of a `.npy` file: complex is MRI, real is CT where any value is below -200, unless `modality` says."""
-    return image_scan(path, "npy", _load(path), None, modality)
+    return image_scan(path, "npy", load_arrays(path), None, modality)
 
 
 def read_npz(path, modality: str | None = None) -> Scan:
@@ -22,7 +22,7 @@ def read_npz(path, modality: str | None = None) -> Scan:
     deviation of the noise of each component in the unit of `kspace` (else the experiment's, relative to the image).
     `pixel_size` [mm] and `modality` ("ct", "mri") may stand beside each.
     """
-    found = _load(path)
+    found = load_arrays(path)
     if isinstance(found, np.ndarray):
         raise InputError(path, "is a single array; rename it to .npy")
     modality = modality or (str(found["modality"]) if "modality" in found else None)
@@ -37,7 +37,7 @@ def read_npz(path, modality: str | None = None) -> Scan:
     raise InputError(path, f"holds the keys {sorted(found)}; {_KEYS} are needed")
 
 
-def _load(path):
+def load_arrays(path):
     """The array of a `.npy`, or all arrays of a `.npz` by name."""
     try:
         with open(path, "rb") as file:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from medjax.data.arrays import read_npy, read_npz
+import numpy as np
+
+from medjax.data.arrays import load_arrays, read_npy, read_npz
 from medjax.data.dicom import read_dicom
 from medjax.data.nifti import read_nifti
-from medjax.data.scan import MODALITIES, InputError, Scan
+from medjax.data.scan import MODALITIES, InputError, Scan, checked_numbers
 
 _SUFFIXES = ".npy, .npz, .dcm, .nii or .nii.gz"
 
@@ -33,6 +35,32 @@ def read(path, slice_index: int | None = None, modality: str | None = None) -> S
     if kind == "nifti":
         return read_nifti(path, slice_index, modality)
     return read_npy(path, modality) if kind == "npy" else read_npz(path, modality)
+
+
+def read_stack(path, name: str = "") -> tuple[str, np.ndarray]:
+    """Many images of a `.npz` file.
+
+    Args:
+      path: the file.
+      name: of the array; may be empty where only one has rank 3.
+
+    Returns:
+      The name and the images `[n, h, w]`, float32 or complex64.
+
+    Raises:
+      InputError: where the file cannot be used, in one line.
+    """
+    kind_of(path)
+    found = load_arrays(path)
+    stacks = {} if isinstance(found, np.ndarray) else {key: array for key, array in found.items() if array.ndim == 3}
+    name = name or (next(iter(stacks)) if len(stacks) == 1 else "")
+    if name not in stacks:
+        wanted = f"an array [n, h, w] in a .npz{f' named {name}' if name else ''} is needed"
+        raise InputError(path, f"{wanted}; it holds {', '.join(stacks) or 'none'}; name one with --array")
+    images = checked_numbers(path, name, stacks[name])
+    if not images.size:
+        raise InputError(path, f"{name} has shape {list(images.shape)}; at least one image is needed")
+    return name, images.astype(np.complex64 if images.dtype.kind == "c" else np.float32)
 
 
 def kind_of(path) -> str:
