@@ -22,8 +22,9 @@ def get_config() -> Config:
         ),
         train=Train(
             loss=Spec("score_matching", {"mean_log_sigma": -1.8, "std_log_sigma": 1.4}),
-            num_steps=8000,
+            num_steps=4500,
             batch_size=8,
+            learning_rate=1.5e-3,
         ),
         measure=Measure(
             modality="mri",
