@@ -36,9 +36,15 @@ def get_config() -> Config:
             operator=Spec("parallel_beam", beam),
             noise=Spec("photon_counting", {"num_photons": 1e4, "sigma_electronic": 3.0, "mu": MU_WATER}),
         ),
-        classical=Classical(direct=Spec("filtered_backprojection", {"window": "hann"}), tv_strength=3.5, nonnegative=True),
+        classical=Classical(direct=Spec("filtered_backprojection", {"window": "hann"}), tv_strength=4.5, nonnegative=True),
         methods={
-            "mmps": Method(Spec("mmps", {"num_krylov": 10}), Spec("ddim", {"eta": 1.0}), num_steps=20, sigma_min=0.01, sigma_max=10.0),
+            "mmps": Method(
+                Spec("mmps", {"num_krylov": 10, "isotropic_above": 1.0, "variance": 0.01}),
+                Spec("ddim", {"eta": 1.0}),
+                num_steps=20,
+                sigma_min=0.01,
+                sigma_max=10.0,
+            ),
             "dds": Method(Spec("dds", {"variance": 0.2}), Spec("ddim", {"eta": 0.85}), num_steps=50, sigma_min=0.01, sigma_max=10.0),
             "dps": Method(Spec("dps", {"zeta": 1.0}), Spec("ddim", {"eta": 1.0}), num_steps=200, sigma_min=0.01, sigma_max=10.0),
         },

@@ -7,45 +7,59 @@ from medjax.linalg import conjugate_gradient
 from medjax.typing import Guide, Operator
 
 
-def mmps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5) -> Guide:
+def mmps(
+    A: Operator, y, sigma_y=1.0, *, num_krylov: int = 5, balance: float = 100.0, isotropic_above: float = jnp.inf, variance: float = 1.0
+) -> Guide:
     r"""MMPS: the posterior mean under the Gaussian that has the denoiser's own mean and covariance.
 
     .. math::
-        D_y(x, \sigma) = D + \sigma^2 J^T A^H (\Sigma_y + A \sigma^2 J^T A^H)^{-1} (y - A D), \quad J = \nabla_x D(x, \sigma)
+        D_y(x, \sigma) = D + C A^H (\Sigma_y + A C A^H)^{-1} (y - A D), \quad C = \sigma^2 J^T, \; J = \nabla_x D(x, \sigma)
 
-    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient in
-    whitened data, (I + W A C A^H W) u = W (y - A D) with W = 1 / sigma_y, which leaves the answer and evens out rays of different noise. A
-    learned C is neither quite symmetric nor quite positive, and conjugate gradient can then diverge: a direction of negative curvature or a
-    residual that grows threefold ends the solve.
+    sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient with
+    the preconditioner P = Sigma_y + b m I, m the median of sigma_y^2, which leaves the answer. b = 0 whitens the data, and then the few rays of
+    least noise decide alone where the solve goes; a large b is the system of the paper. A learned C is neither quite symmetric nor quite positive:
+    a direction of negative curvature or a residual that grows threefold ends the solve.
+
+    At much noise sigma^2 J is the small difference of large numbers, and for a learned D useless. There `isotropic_above` takes C = r^2 I with
+    r^2 = sigma^2 v / (sigma^2 + v), as in `dds`, which also saves the derivative.
 
     Args:
       A: operator, `x -> y`.
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y.
       num_krylov: conjugate gradient steps; each costs one vector-Jacobian product of the denoiser.
+      balance: b of the preconditioner; without effect where all data have one noise level.
+      isotropic_above: noise level sigma above which C = r^2 I; never by default.
+      variance: v, what the data do not tell of a pixel.
 
     Returns:
       A `Guide`.
 
     Reference:
-      Rozet et al. (2024), moment matching posterior sampling, https://arxiv.org/abs/2405.13712
+      Rozet et al. (2024), moment matching posterior sampling, https://arxiv.org/abs/2405.13712; C = r^2 I is that of Song et al. (2023),
+      pseudoinverse-guided diffusion models.
     """
-    whiten = 1 / jnp.asarray(sigma_y)
+    precision = 1 / jnp.asarray(sigma_y) ** 2
+    share = 1 / (1 + balance * jnp.median(sigma_y**2) * precision)  # of Sigma_y in P
+    scale = jnp.sqrt(precision * share)  # P^{-1/2}
 
     def guide(denoise):
         def guided(x, sigma):
             denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
+            spread = sigma**2 * variance / (sigma**2 + variance)
 
             def covariance(v):
-                return sigma**2 * vjp(v)[0]
+                if isotropic_above == jnp.inf:
+                    return sigma**2 * vjp(v)[0]
+                return jax.lax.cond(sigma > isotropic_above, lambda v: spread * v, lambda v: sigma**2 * vjp(v)[0], v)
 
             u = conjugate_gradient(
-                lambda u: u + whiten * A(covariance(A.adjoint(whiten * u))),
-                whiten * (y - A(denoised)),
+                lambda u: share * u + scale * A(covariance(A.adjoint(scale * u))),
+                scale * (y - A(denoised)),
                 num_steps=num_krylov,
                 growth=3.0,
             )
-            return denoised + covariance(A.adjoint(whiten * u))
+            return denoised + covariance(A.adjoint(scale * u))
 
         return guided
 
