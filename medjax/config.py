@@ -225,13 +225,13 @@ def override(config: Config, path: str, text: str) -> Config:
 
 
 def _fields(node) -> dict[str, Any]:
-    """Field name -> present value of a node of a config."""
+    """Field name -> present value of a node of a config; None for a required argument of a Spec that is not given yet."""
     if isinstance(node, dict):
         return node
     if not isinstance(node, Spec):
         return {f.name: getattr(node, f.name) for f in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else {}
     defaults = {name: p.default for name, p in inspect.signature(locate(node.name)).parameters.items()}
-    return {"name": node.name} | {n: d for n, d in defaults.items() if d is not inspect.Parameter.empty} | node.args
+    return {"name": node.name} | {n: None if d is inspect.Parameter.empty else d for n, d in defaults.items()} | node.args
 
 
 def _replaced(node, names, text, path):
