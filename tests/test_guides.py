@@ -113,14 +113,31 @@ def test_dds_solves_its_proximal_problem(key):
     assert np.allclose(got, exact, rtol=0, atol=1e-6)
 
 
-def test_mmps_is_the_exact_posterior_mean(key):
-    """For a Gaussian prior the guided denoiser is E[x0 | x, y]."""
-    matrix, sigma_y, sigma = OPERATORS["mask"], jnp.full(NUM // 2, 0.2), 0.7
+@pytest.mark.parametrize("balance", [0.0, 1.0, 100.0])
+def test_mmps_is_the_exact_posterior_mean(key, balance):
+    """For a Gaussian prior and rays of unequal noise the guided denoiser is E[x0 | x, y], whatever the preconditioner."""
+    matrix, sigma_y, sigma = OPERATORS["mask"], jnp.geomspace(0.05, 0.8, NUM // 2), 0.7
     x, y = jax.random.normal(key, (NUM,)), jax.random.normal(key, (NUM // 2,))
-    precision = jnp.linalg.inv(COVARIANCE) + jnp.eye(NUM) / sigma**2 + matrix.T @ matrix / 0.2**2
-    exact = jnp.linalg.solve(precision, jnp.linalg.solve(COVARIANCE, MEAN) + x / sigma**2 + matrix.T @ y / 0.2**2)
-    got = mmps(Dense(matrix), y, sigma_y, num_krylov=NUM)(gaussian(MEAN, COVARIANCE))(x, sigma)
+    weighted = matrix.T / sigma_y[None] ** 2
+    precision = jnp.linalg.inv(COVARIANCE) + jnp.eye(NUM) / sigma**2 + weighted @ matrix
+    exact = jnp.linalg.solve(precision, jnp.linalg.solve(COVARIANCE, MEAN) + x / sigma**2 + weighted @ y)
+    got = mmps(Dense(matrix), y, sigma_y, num_krylov=NUM, balance=balance)(gaussian(MEAN, COVARIANCE))(x, sigma)
     assert np.allclose(got, exact, rtol=0, atol=1e-6)
+
+
+def test_mmps_is_isotropic_at_much_noise(key):
+    """Above the level C = r^2 I, the closed form of `dds`; below it the denoiser's own covariance; under `vmap` over levels too."""
+    matrix, sigma_y, variance = OPERATORS["blur"], jnp.linspace(0.1, 0.3, NUM), 0.4
+    denoise = gaussian(MEAN, COVARIANCE)
+    x, y = jax.random.normal(key, (NUM,)), jax.random.normal(jax.random.fold_in(key, 1), (NUM,))
+    guided = mmps(Dense(matrix), y, sigma_y, num_krylov=2 * NUM, isotropic_above=1.0, variance=variance)(denoise)
+    low, high = jax.vmap(lambda sigma: guided(x, sigma))(jnp.array([0.9, 1.1]))
+    plain = mmps(Dense(matrix), y, sigma_y, num_krylov=2 * NUM)(denoise)
+    spread = 1.1**2 * variance / (1.1**2 + variance)
+    normal = (matrix.T / sigma_y[None] ** 2) @ matrix + jnp.eye(NUM) / spread
+    exact = jnp.linalg.solve(normal, (matrix.T / sigma_y[None] ** 2) @ y + denoise(x, 1.1) / spread)
+    assert np.allclose(low, plain(x, 0.9), rtol=0, atol=1e-6)
+    assert np.allclose(high, exact, rtol=0, atol=1e-5)  # conjugate gradient at a condition number of 1e3
 
 
 def test_dps_follows_the_gradient_of_the_residual(key):
