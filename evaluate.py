@@ -70,6 +70,9 @@ def main(arguments):
             key_image, key_case = jax.random.split(jax.random.fold_in(key, i))
             x = draw(key_image) if truths is None else units.encode(jnp.asarray(truths[i]))
             methods, spread = jax.device_get(case(params, key_case, x))
+            bad = [name for name, row in methods.items() if np.isnan(list(row.values())).any()]
+            if bad:
+                raise ValueError(f"{bad[0]} holds NaN for image {i}; the measurement or the settings of config {config.name} are out of range")
             cases.append({"methods": methods, **spread})
     _write(output, config, options, method, num_samples, jax.tree.map(float, cases), time.perf_counter() - clock)
     return 0

@@ -124,6 +124,8 @@ def _write(output, config, problem, answers, record, scan):
         image = np.asarray(units.display(units.decode(x)), np.float32)
         return image if units.name == "HU" else image * problem.scale
 
+    for stale in ("posterior_mean.dcm", "posterior_mean.nii.gz"):  # of an earlier run on another patient's file
+        (output / stale).unlink(missing_ok=True)
     images = {name: shown(x) for name, x in answers.items() if name != "samples"}
     samples = np.stack([shown(x) for x in answers["samples"]])
     images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])

@@ -197,7 +197,7 @@ def load(path) -> Config:
     if not str(path).endswith(".py"):
         raise ConfigError(f"{path}: a config is a Python file of configs/; data are named with --input")
     if not Path(path).is_file():
-        near = sorted(str(p) for p in Path("configs").glob("*.py"))
+        near = sorted(f"configs/{p.name}" for p in (Path(__file__).parents[1] / "configs").glob("*.py"))
         raise ConfigError(f"{path}: no such config; {nearest(str(path), near)}")
     try:
         namespace = runpy.run_path(str(path))
@@ -254,7 +254,7 @@ def _parsed(text: str, old, path: str):
     if isinstance(old, Spec):
         return Spec(text)
     try:
-        value = ast.literal_eval(text)
+        value = float(text) if text in ("inf", "-inf") else ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         value = text
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):

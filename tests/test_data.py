@@ -289,6 +289,9 @@ def test_stack_of_images(tmp_path):
     np.savez(path, a=np.where(images == images.max(), np.inf, images))
     with pytest.raises(InputError, match="NaN or infinite"):
         read_stack(path)
+    np.savez(path, a=1e300 * images)
+    with pytest.raises(InputError, match="in float32"):
+        read_stack(path)
     np.savez(path, a=images[:0])
     with pytest.raises(InputError, match="at least one image"):
         read_stack(path)

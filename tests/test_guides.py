@@ -147,3 +147,12 @@ def test_dps_follows_the_gradient_of_the_residual(key):
     gradient = jax.grad(lambda x: jnp.linalg.norm(y - A(denoise(x, 0.6))))(x)
     got = dps(A, y, 0.1, zeta=0.5)(denoise)(x, 0.6)
     assert np.allclose(got, denoise(x, 0.6) - 0.5 * 0.6 * gradient, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "make, options", [(mmps, {"num_krylov": 0}), (mmps, {"balance": -1.0}), (mmps, {"variance": 0.0}), (dds, {"variance": -1.0})]
+)
+def test_refuses_numbers_out_of_range(make, options):
+    """One line with the name."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make(Dense(OPERATORS["mask"]), jnp.zeros(6), 0.1, **options)

@@ -218,6 +218,8 @@ def test_bad_input_gets_one_line(trained, tmp_path):
     np.save(tmp_path / "object.npy", np.array([{}, 1], object))
     (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM\2\0\0\0")
     np.savez(tmp_path / "views.npz", sinogram=np.ones((3, 46)), angles=np.zeros(4), detector_spacing=12.5)
+    np.savez(tmp_path / "flat.npz", sinogram=np.ones((4, 0)), angles=np.arange(4.0) / 2, detector_spacing=12.5)
+    np.savez(tmp_path / "complex.npz", many=np.ones((2, 32, 32), complex))
     np.savez(tmp_path / "none.npz", sinogram=np.ones((0, 46)), angles=np.zeros(0), detector_spacing=12.5)
     np.savez(tmp_path / "units.npz", sinogram=np.full((4, 46), 200.0), angles=np.arange(4.0) / 2, detector_spacing=12.5)
     np.savez(tmp_path / "mask.npz", kspace=np.ones((32, 32), complex), mask=np.zeros((32, 32)))
@@ -258,6 +260,11 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (["train", [debug, "--prior.network.width", "20", "--output", str(tmp_path / "t")]], "multiple of 8"),
         (["train", [debug, "--prior.network.width", "16", "--output", str(trained)]], "another network"),
         (["train", []], "name a config"),
+        (given("flat.npz"), "no detectors"),
+        (["evaluate", [debug, "--input", str(tmp_path / "complex.npz"), *good]], "needs real HU"),
+        (["sample", [debug, "--methods.mmps.guide.A", "3", *good]], "comes from the measurement"),
+        (["sample", [debug, "--measure.modality", "mri", *good]], "operator is parallel_beam"),
+        (["sample", [debug, "--measure.modality", "pet", *good]], "'pet'"),
         (["train", [debug, "--output", str(tmp_path / "file" / "below")]], "file"),
         (["train", [debug, "--prior.shape", "(16, 16)", "--output", str(tmp_path / "t")]], "prior.shape is [16, 16]"),
     ]

@@ -78,6 +78,8 @@ def _sinogram(path, found, modality) -> Scan:
     if sinogram.ndim != 2 or angles.ndim != 1:
         shapes = f"sinogram has shape {list(sinogram.shape)} and angles {list(angles.shape)}"
         raise InputError(path, f"{shapes}; [views, detectors] and [views] are needed")
+    if sinogram.shape[1] == 0:
+        raise InputError(path, "sinogram has no detectors; [views, detectors] are needed")
     if len(angles) == 0 or len(sinogram) == 0:
         raise InputError(path, f"has {len(sinogram)} views and {len(angles)} angles; at least one view is needed")
     if len(sinogram) != len(angles):

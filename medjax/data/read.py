@@ -7,7 +7,7 @@ import numpy as np
 from medjax.data.arrays import load_arrays, read_npy, read_npz
 from medjax.data.dicom import read_dicom
 from medjax.data.nifti import read_nifti
-from medjax.data.scan import MODALITIES, InputError, Scan, checked_numbers
+from medjax.data.scan import MODALITIES, SMALLEST, InputError, Scan, checked_numbers
 
 _SUFFIXES = ".npy, .npz, .dcm, .nii or .nii.gz"
 
@@ -58,9 +58,11 @@ def read_stack(path, name: str = "") -> tuple[str, np.ndarray]:
         wanted = f"an array [n, h, w] in a .npz{f' named {name}' if name else ''} is needed"
         raise InputError(path, f"{wanted}; it holds {', '.join(stacks) or 'none'}; name one with --array")
     images = checked_numbers(path, name, stacks[name])
-    if not images.size:
-        raise InputError(path, f"{name} has shape {list(images.shape)}; at least one image is needed")
-    return name, images.astype(np.complex64 if images.dtype.kind == "c" else np.float32)
+    if not len(images) or min(images.shape[1:]) < SMALLEST:
+        raise InputError(path, f"{name} has shape {list(images.shape)}; at least one image of {SMALLEST} x {SMALLEST} pixels is needed")
+    with np.errstate(over="ignore"):
+        images = images.astype(np.complex64 if images.dtype.kind == "c" else np.float32)
+    return name, checked_numbers(path, f"{name} in float32", images)
 
 
 def kind_of(path) -> str:

@@ -41,7 +41,13 @@ def operator(measure: configs.Measure, geometry: dict):
 
 def noise_of(measure: configs.Measure, A):
     """The config's noise; that of MRI lives where the mask samples."""
-    return configs.build(measure.noise, support=A.outer.mask) if measure.modality == "mri" else configs.build(measure.noise)
+    if measure.modality not in ("ct", "mri"):
+        raise configs.ConfigError(f"measure.modality is {measure.modality!r}; ct or mri is needed")
+    if measure.modality == "ct":
+        return configs.build(measure.noise)
+    if not hasattr(getattr(A, "outer", None), "mask"):
+        raise configs.ConfigError(f"measure.modality is mri, but the operator is {measure.operator.name}; a masked transform of an image is needed")
+    return configs.build(measure.noise, support=A.outer.mask)
 
 
 def simulate(config: configs.Config, key, x, geometry: dict | None = None) -> Problem:
@@ -83,6 +89,8 @@ def fitted(config: configs.Config, image) -> tuple[np.ndarray, float, float]:
     99th percentile of its magnitude.
     """
     ct = config.measure.modality == "ct"
+    if ct and np.iscomplexobj(image):
+        raise ValueError(f"the image is complex, {config.name} is CT and needs real HU")
     image, factor = fit(image, config.prior.shape[0], -1000.0 if ct else 0.0)
     if ct:
         return np.clip(image, -1000, None), 1.0, factor
@@ -96,7 +104,10 @@ def _from_image(config, key, scan):
     pixel_size = scan.pixel_size * factor if scan.pixel_size else None
     geometry = {"pixel_size": pixel_size, "detector_spacing": pixel_size} if pixel_size and scan.modality == "ct" else {}
     problem = simulate(config, key, units.encode(jnp.asarray(image)), geometry)
-    return problem._replace(pixel_size=pixel_size, scale=scale, factor=factor)
+    assumed = ()
+    if pixel_size is None and scan.modality == "ct":
+        assumed = (f"pixel size not told: measured as if it were {problem.A.pixel_size:.4g} mm, that of {config.name}",)
+    return problem._replace(pixel_size=pixel_size, scale=scale, factor=factor, assumed=assumed)
 
 
 def _from_data(config, scan):

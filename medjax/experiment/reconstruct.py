@@ -59,6 +59,9 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
     method = checked_method(config, method)
     if num_samples < 1:
         raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
+    reserved = {"A", "y", "sigma_y"} & set(config.methods[method].guide.args)
+    if reserved:
+        raise configs.ConfigError(f"methods.{method}.guide.{min(reserved)} cannot be set; it comes from the measurement")
     settings, prior, make_denoiser = config.methods[method], config.prior, denoiser(config.prior)
     sigmas = karras(settings.num_steps, settings.sigma_min, settings.sigma_max)
     kernel = _observed(configs.build(settings.kernel), on_step) if on_step else configs.build(settings.kernel)

@@ -1,6 +1,7 @@
 """Decomposed diffusion sampling: data consistency by conjugate gradient on the denoised image."""
 
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from medjax.linalg import conjugate_gradient
 from medjax.typing import Guide, Operator
@@ -23,12 +24,17 @@ def dds(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, num_krylov: int =
       variance: v, the prior variance of a pixel.
       num_krylov: conjugate gradient steps, from D(x, sigma).
 
+    Raises:
+      ValueError: for a number that is out of range.
+
     Returns:
       A `Guide`; one denoiser call, no derivative of it.
 
     Reference:
       Chung, Lee & Ye (2024), decomposed diffusion sampler, https://arxiv.org/abs/2303.05754
     """
+    if num_krylov < 1 or (not isinstance(variance, Tracer) and variance <= 0):
+        raise ValueError(f"dds needs num_krylov >= 1 and variance > 0, got {num_krylov} and {variance}")
     precision = 1 / jnp.asarray(sigma_y) ** 2
 
     def guide(denoise):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from medjax.linalg import conjugate_gradient
 from medjax.typing import Guide, Operator
@@ -16,9 +17,9 @@ def mmps(
         D_y(x, \sigma) = D + C A^H (\Sigma_y + A C A^H)^{-1} (y - A D), \quad C = \sigma^2 J^T, \; J = \nabla_x D(x, \sigma)
 
     sigma^2 J is Cov[x0 | x] by Tweedie's second formula, so the guide is exact for a Gaussian prior. The system is solved by conjugate gradient with
-    the preconditioner P = Sigma_y + b m I, m the median of sigma_y^2, which leaves the answer. b = 0 whitens the data, and then the few rays of
-    least noise decide alone where the solve goes; a large b is the system of the paper. A learned C is neither quite symmetric nor quite positive:
-    a direction of negative curvature or a residual that grows threefold ends the solve.
+    the preconditioner P = Sigma_y + b m I, m the median of sigma_y^2, which leaves the solution of the system. b = 0 whitens the data, and then the
+    few rays of least noise decide alone where the solve goes; a large b is the system of the paper. A learned C is neither quite symmetric nor
+    quite positive: a direction of negative curvature or a residual that grows threefold ends the solve.
 
     At much noise sigma^2 J is the small difference of large numbers, and for a learned D useless. There `isotropic_above` takes C = r^2 I with
     r^2 = sigma^2 v / (sigma^2 + v), as in `dds`, which also saves the derivative.
@@ -30,7 +31,10 @@ def mmps(
       num_krylov: conjugate gradient steps; each costs one vector-Jacobian product of the denoiser.
       balance: b of the preconditioner; without effect where all data have one noise level.
       isotropic_above: noise level sigma above which C = r^2 I; never by default.
-      variance: v, what the data do not tell of a pixel.
+      variance: v, what remains unknown of a pixel there, to be tuned; less than the prior's variance, for neighbours tell of each other.
+
+    Raises:
+      ValueError: for a number that is out of range.
 
     Returns:
       A `Guide`.
@@ -39,6 +43,9 @@ def mmps(
       Rozet et al. (2024), moment matching posterior sampling, https://arxiv.org/abs/2405.13712; C = r^2 I is that of Song et al. (2023),
       pseudoinverse-guided diffusion models.
     """
+    numbers = not isinstance(balance, Tracer) and not isinstance(variance, Tracer)
+    if num_krylov < 1 or (numbers and (balance < 0 or variance <= 0)):
+        raise ValueError(f"mmps needs num_krylov >= 1, balance >= 0 and variance > 0, got {num_krylov}, {balance} and {variance}")
     precision = 1 / jnp.asarray(sigma_y) ** 2
     share = 1 / (1 + balance * jnp.median(sigma_y**2) * precision)  # of Sigma_y in P
     scale = jnp.sqrt(precision * share)  # P^{-1/2}

@@ -32,6 +32,7 @@ def restore(manager: ocp.CheckpointManager, state):
     try:
         found = manager.restore(step, args=ocp.args.StandardRestore(abstract))
     except (ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{manager.directory}: the checkpoint of step {step} does not fit this config's network ({first[:160]})") from error
+        first = str(error).strip().splitlines()[0][:160]
+        found = f"step {step} does not fit this config's network and optimizer ({first})"
+        raise ValueError(f"{manager.directory}: {found}; another --output is needed") from error
     return type(state)(**found)
