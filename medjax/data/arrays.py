@@ -99,7 +99,8 @@ def _lengths(path, found) -> dict:
             raise InputError(path, f"{name} is {value:g}; a positive number is needed")
     if "detector_spacing" not in numbers and "pixel_size" not in numbers:
         raise InputError(path, "tells no length; `detector_spacing` or `pixel_size` [mm] is needed beside `sinogram`, for HU depend on it")
-    numbers.setdefault("detector_spacing", numbers.get("pixel_size"))
+    if "detector_spacing" not in numbers:
+        numbers["detector_spacing"] = numbers["pixel_size"]
     if "image_size" in numbers:
         if numbers["image_size"] % 1:
             raise InputError(path, f"image_size is {numbers['image_size']:g}; a whole number of pixels is needed")
