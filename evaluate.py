@@ -35,7 +35,7 @@ def main(arguments):
     """Evaluate what the command line names."""
     options, config = parse(arguments, __doc__, OPTIONS)
     key = jax.random.key(options.seed)
-    method, num_samples = checked_method(config, options.method), options.num_samples or config.num_samples
+    method, num_samples = checked_method(config, options.method, options.num_samples)
     units, phantom = build(config.prior.units), bind(config.prior.data)
     params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
     truths = None

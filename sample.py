@@ -30,6 +30,7 @@ from medjax.report.table import method_table
 from medjax.training.weights import load_weights
 
 CONFIGS = {"ct": "configs/ct_torso.py", "mri": "configs/mri_brain.py"}
+RESULTS = ("figure.png", "report.json", "reconstruction.npz", "posterior_mean.dcm", "posterior_mean.nii.gz")
 OPTIONS = {"input": "", "output": "out/sample", "method": "", "num_samples": 0, "seed": -1, "slice": -1, "modality": ""}
 
 
@@ -46,13 +47,14 @@ def main(arguments):
     if options.modality not in ("", *CONFIGS):
         raise ConfigError(f"--modality is {options.modality!r}; one of {', '.join(CONFIGS)} is needed")
     scan = scans[0] if scans else _read(options) if options.input else None
-    method, num_samples = checked_method(config, options.method), options.num_samples or config.num_samples
+    method, num_samples = checked_method(config, options.method, options.num_samples)
     key = jax.random.key(config.seed if options.seed < 0 else options.seed)
     params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
     key_data, key_samples = jax.random.split(key)
     problem = from_scan(config, key_data, scan) if scan else from_phantom(config, key_data)
 
-    posterior(config, method, num_samples)  # refuses what it cannot do before anything is written
+    if options.input and Path(options.input).resolve() in [(Path(options.output) / name).resolve() for name in RESULTS]:
+        raise ValueError(f"{options.input}: the results would replace the input; another --output is needed")
     output = prepare_folder(options.output)
     for line in problem.assumed:
         print(line)
@@ -124,16 +126,17 @@ def _write(output, config, problem, answers, record, scan):
         image = np.asarray(units.display(units.decode(x)), np.float32)
         return image if units.name == "HU" else image * problem.scale
 
-    for stale in ("posterior_mean.dcm", "posterior_mean.nii.gz"):  # of an earlier run on another patient's file
-        (output / stale).unlink(missing_ok=True)
     images = {name: shown(x) for name, x in answers.items() if name != "samples"}
     samples = np.stack([shown(x) for x in answers["samples"]])
     images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
     if problem.truth is not None:
         images["truth"] = shown(problem.truth)
-    if scan is not None and scan.source[1] in ("dicom", "nifti"):  # first, for it depends on the user's file
-        path = output / f"posterior_mean{'.dcm' if scan.source[1] == 'dicom' else '.nii.gz'}"
-        write_like(scan.source[0], images["posterior_mean"], path, problem.pixel_size, "medjax posterior mean", record["slice"])
+    written = {"dicom": output / "posterior_mean.dcm", "nifti": output / "posterior_mean.nii.gz"}
+    own = written.pop(scan.source[1], None) if scan else None
+    if own:  # first, for it depends on the user's file
+        write_like(scan.source[0], images["posterior_mean"], own, problem.pixel_size, "medjax posterior mean", record["slice"])
+    for stale in written.values():  # of an earlier run, on another patient's file
+        stale.unlink(missing_ok=True)
     with write_atomically(output / "reconstruction.npz") as path, Path(path).open("wb") as file:
         arrays = {"samples": samples, "measurement": np.asarray(problem.y), **images}
         if problem.pixel_size:

@@ -18,6 +18,9 @@ from typing import Any
 
 import jax
 
+ROOT = Path(__file__).parents[1]
+"""Folder of the mains, `configs/` and `checkpoints/`."""
+
 
 class ConfigError(ValueError):
     """A config that names something that does not exist or does not fit; the message is one line."""
@@ -82,6 +85,10 @@ class Measure:
     modality: str
     operator: Spec
     noise: Spec
+
+    def __post_init__(self):
+        if self.modality not in ("ct", "mri"):
+            raise ConfigError(f"measure.modality is {self.modality!r}; ct or mri is needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +195,11 @@ def bind(spec: Spec):
     return functools.partial(fn, **{name: _resolve(name, value) for name, value in spec.args.items()})
 
 
+def shipped() -> list[str]:
+    """The configs of this repository, as they are named on the command line."""
+    return sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py"))
+
+
 def load(path) -> Config:
     """The config of a Python file that defines `get_config()`.
 
@@ -197,8 +209,7 @@ def load(path) -> Config:
     if not str(path).endswith(".py"):
         raise ConfigError(f"{path}: a config is a Python file of configs/; data are named with --input")
     if not Path(path).is_file():
-        near = sorted(f"configs/{p.name}" for p in (Path(__file__).parents[1] / "configs").glob("*.py"))
-        raise ConfigError(f"{path}: no such config; {nearest(str(path), near)}")
+        raise ConfigError(f"{path}: no such config; {nearest(str(path), shipped())}")
     try:
         namespace = runpy.run_path(str(path))
         if "get_config" not in namespace:

@@ -64,6 +64,7 @@ def test_override_reads_by_type_and_reaches_into_specs():
         ("methods.mmsp.num_steps", "1", "did you mean 'mmps'?"),
         ("train.num_steps", "many", "--train.num_steps: wants int like NUM_STEPS, got 'many'"),
         ("train.num_steps", "1.5", "wants int"),
+        ("measure.modality", "pet", "measure.modality is 'pet'; ct or mri is needed"),
     ],
 )
 def test_override_refuses(path, value, message):
@@ -71,6 +72,14 @@ def test_override_refuses(path, value, message):
     with pytest.raises(ConfigError, match="(?s).*") as caught:
         configs.override(config := configs.load("configs/ct_torso.py"), path, value)
     assert message.replace("NUM_STEPS", str(config.train.num_steps)) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_override_reads_infinity_and_required_arguments():
+    """The default that means never can be given again, and a newly named function its arguments."""
+    config = configs.override(configs.load("configs/ct_torso.py"), "methods.mmps.guide.isotropic_above", "inf")
+    assert config.methods["mmps"].guide.args["isotropic_above"] == float("inf")
+    config = configs.override(configs.override(config, "measure.operator", "parallel_beam"), "measure.operator.image_size", "128")
+    assert config.measure.operator == configs.Spec("parallel_beam", {"image_size": 128})
 
 
 def test_unknown_names():

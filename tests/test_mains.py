@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medjax.config import load
+from medjax.config import load, override
 from medjax.data.read import read
 from medjax.experiment.problem import from_scan
 
@@ -191,8 +191,13 @@ def test_measured_kspace(mri, tmp_path):
     zero_filled = np.load(tmp_path / "told" / "reconstruction.npz")["zero_filled"]
     expected = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace), norm="ortho")))
     assert np.allclose(zero_filled, expected, rtol=0, atol=0.01)  # float32 of values up to 300
-    # the same fit, told in the noise of the file and in that of the experiment
     assert reports["told"]["methods"]["zero_filled"]["residual"] < 1e-2
+    config = load(ROOT / mri[0])
+    for name, value in zip(mri[1::2], mri[2::2], strict=True):
+        config = override(config, name[2:], str(value))
+    told, untold = (from_scan(config, None, read(tmp_path / f"{name}.npz")) for name in ("told", "untold"))
+    assert np.isclose(told.scale, np.percentile(expected, 99), rtol=1e-5) and np.isclose(told.sigma_y, 2.0 / told.scale, rtol=1e-5)
+    assert np.isclose(untold.sigma_y, 0.01) and f"{0.01 * untold.scale:.3g}" in untold.assumed[0]
 
 
 BAD_SCRIPT = """
@@ -218,6 +223,7 @@ def test_bad_input_gets_one_line(trained, tmp_path):
     np.save(tmp_path / "object.npy", np.array([{}, 1], object))
     (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM\2\0\0\0")
     np.savez(tmp_path / "views.npz", sinogram=np.ones((3, 46)), angles=np.zeros(4), detector_spacing=12.5)
+    np.savez(tmp_path / "reconstruction.npz", image=image)
     np.savez(tmp_path / "flat.npz", sinogram=np.ones((4, 0)), angles=np.arange(4.0) / 2, detector_spacing=12.5)
     np.savez(tmp_path / "complex.npz", many=np.ones((2, 32, 32), complex))
     np.savez(tmp_path / "none.npz", sinogram=np.ones((0, 46)), angles=np.zeros(0), detector_spacing=12.5)
@@ -261,6 +267,9 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (["train", [debug, "--prior.network.width", "16", "--output", str(trained)]], "another network"),
         (["train", []], "name a config"),
         (given("flat.npz"), "no detectors"),
+        (["sample", [debug, "--input", str(tmp_path / "views.npz"), *good]], "one row a view"),
+        (["sample", [debug, "--input", str(tmp_path / "reconstruction.npz"), *good[:2], "--output", str(tmp_path)]], "would replace the input"),
+        (["evaluate", [debug, "--classical.tv_strength", "inf", "--num-images", "1", *good]], "tv holds NaN"),
         (["evaluate", [debug, "--input", str(tmp_path / "complex.npz"), *good]], "needs real HU"),
         (["sample", [debug, "--methods.mmps.guide.A", "3", *good]], "comes from the measurement"),
         (["sample", [debug, "--measure.modality", "mri", *good]], "operator is parallel_beam"),

@@ -100,6 +100,12 @@ def test_sizes_and_docstrings(path):
             assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
 
 
+def test_sizes_of_tests():
+    """Test files keep to 400 lines, too."""
+    for path in (ROOT / "tests").glob("*.py"):
+        assert path.read_text().count("\n") <= 400, path
+
+
 def test_two_folders_deep_and_no_odd_rooms():
     """Files lie in medjax/ or one folder below; no drawers for leftovers."""
     for path in FILES:

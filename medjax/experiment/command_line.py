@@ -7,10 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import medjax
-from medjax.config import Config, ConfigError, load, override
-
-ROOT = Path(medjax.__file__).parents[1]
-"""Folder of the mains, `configs/` and `checkpoints/`."""
+from medjax.config import ROOT, Config, ConfigError, load, override, shipped
 
 
 def located(path) -> Path:
@@ -61,7 +58,7 @@ def parse(arguments, doc: str | None, options: dict, default_config=None) -> tup
     known = parser.parse_args(own)
     path = known.config or (default_config(known) if default_config else "")
     if not path:
-        raise ConfigError(f"name a config, one of: {', '.join(sorted(f'configs/{p.name}' for p in (ROOT / 'configs').glob('*.py')))}")
+        raise ConfigError(f"name a config, one of: {', '.join(shipped())}")
     config = load(located(path))
     for name, value in overrides:
         config = override(config, name, value)

@@ -41,8 +41,6 @@ def operator(measure: configs.Measure, geometry: dict):
 
 def noise_of(measure: configs.Measure, A):
     """The config's noise; that of MRI lives where the mask samples."""
-    if measure.modality not in ("ct", "mri"):
-        raise configs.ConfigError(f"measure.modality is {measure.modality!r}; ct or mri is needed")
     if measure.modality == "ct":
         return configs.build(measure.noise)
     if not hasattr(getattr(A, "outer", None), "mask"):
@@ -127,7 +125,7 @@ def _from_kspace(config, scan):
         noise = configs.build(config.measure.noise, support=A.outer.mask, sigma=geometry["sigma"] / scale)
     else:
         noise = noise_of(config.measure, A)
-        level = scale * config.measure.noise.args["sigma"]
+        level = scale * float(jnp.mean(noise.sigma(y)))
         assumed = (f"noise of k-space not told (key sigma): {level:.3g} in each component assumed, as in {config.name}",)
     return Problem(A, y / scale, noise.sigma(y), None, scan.pixel_size, scale, assumed=assumed)
 
@@ -147,8 +145,8 @@ def _from_sinogram(config, scan):
         raise ValueError(f"{scan.source[0]}: {spans}; lengths in mm that fit each other are needed")
     num_photons = geometry.pop("num_photons", None)
     if num_photons is None:
-        usual = config.measure.noise.args["num_photons"]
-        assumed.append(f"photons a ray not told (key num_photons): {usual:.3g} assumed, as in {config.name}")
+        usual = ", ".join(f"{name} {value:.3g}" for name, value in config.measure.noise.args.items())
+        assumed.append(f"photons a ray not told (key num_photons): {config.measure.noise.name} of {usual} assumed, as in {config.name}")
     angles = jnp.asarray(geometry.pop("angles"), jnp.float32)
     A = operator(config.measure, {"angles": angles, "num_detectors": scan.measurement.shape[1], **{k: float(v) for k, v in geometry.items()}})
     noise = configs.build(config.measure.noise, **({"num_photons": float(num_photons)} if num_photons else {}))

@@ -19,12 +19,21 @@ def direct_name(config: configs.Config) -> str:
     return {"filtered_backprojection": "fbp"}.get(config.classical.direct.name, config.classical.direct.name)
 
 
-def checked_method(config: configs.Config, method: str) -> str:
-    """`method`, or the config's own where it is empty; ConfigError for one that the config does not have."""
-    method = method or config.method
+def checked_method(config: configs.Config, method: str, num_samples: int) -> tuple[str, int]:
+    """`(method, num_samples)`, those of the config where they are empty and 0.
+
+    Raises:
+      ConfigError: for an unknown method, a guide whose data are set by hand, or no samples.
+    """
+    method, num_samples = method or config.method, num_samples or config.num_samples
     if method not in config.methods:
         raise configs.ConfigError(f"no method {method!r} in config {config.name}; {configs.nearest(method, config.methods)}")
-    return method
+    reserved = {"A", "y", "sigma_y"} & set(config.methods[method].guide.args)
+    if reserved:
+        raise configs.ConfigError(f"methods.{method}.guide.{min(reserved)} cannot be set; it comes from the measurement")
+    if num_samples < 1:
+        raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
+    return method, num_samples
 
 
 def direct(config: configs.Config) -> Callable:
@@ -49,19 +58,14 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
 
     Args:
       config: with the prior and the methods.
-      method: key of `config.methods`.
-      num_samples: how many samples.
+      method: key of `config.methods`; empty for the config's own.
+      num_samples: how many samples; 0 for the config's number.
       on_step: called on the host, without arguments, once for each step of each sample; None costs nothing.
 
     Raises:
-      ConfigError: for an unknown method.
+      ConfigError: as in `checked_method`.
     """
-    method = checked_method(config, method)
-    if num_samples < 1:
-        raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
-    reserved = {"A", "y", "sigma_y"} & set(config.methods[method].guide.args)
-    if reserved:
-        raise configs.ConfigError(f"methods.{method}.guide.{min(reserved)} cannot be set; it comes from the measurement")
+    method, num_samples = checked_method(config, method, num_samples)
     settings, prior, make_denoiser = config.methods[method], config.prior, denoiser(config.prior)
     sigmas = karras(settings.num_steps, settings.sigma_min, settings.sigma_max)
     kernel = _observed(configs.build(settings.kernel), on_step) if on_step else configs.build(settings.kernel)
