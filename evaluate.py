@@ -21,7 +21,7 @@ from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import fitted, simulate
-from medjax.experiment.reconstruct import checked_method, direct, direct_name, posterior, total_variation
+from medjax.experiment.reconstruct import checked_method, direct, posterior, total_variation
 from medjax.metrics.confidence_interval import confidence_interval
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.table import markdown_table, method_table
@@ -59,7 +59,11 @@ def main(arguments):
         problem = simulate(config, key_noise, x)
         start = first(problem.A, problem.y)
         samples = samples_fn(params, key_samples, problem.A, problem.y, problem.sigma_y)
-        answers = {direct_name(config): start, "tv": tv(problem.A, problem.y, problem.sigma_y, start), "posterior_mean": jnp.mean(samples, 0)}
+        answers = {
+            config.classical.direct.name: start,
+            "tv": tv(problem.A, problem.y, problem.sigma_y, start),
+            "posterior_mean": jnp.mean(samples, 0),
+        }
         answers["posterior_sample"] = samples[0]
         return {name: assess(problem, x) for name, x in answers.items()}, calibration(problem, samples)
 

@@ -23,7 +23,7 @@ from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import from_phantom, from_scan
-from medjax.experiment.reconstruct import checked_method, direct, direct_name, posterior, total_variation
+from medjax.experiment.reconstruct import checked_method, direct, posterior, total_variation
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import figure
 from medjax.report.table import method_table
@@ -104,7 +104,7 @@ def _reconstruct(config, problem, params, key, method, num_samples):
         seconds[name] = round(time.perf_counter() - clock, 3)
         return answers[name]
 
-    start = timed(direct_name(config), direct(config), A, y)
+    start = timed(config.classical.direct.name, direct(config), A, y)
     timed("tv", total_variation(config), A, y, sigma_y, start)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns)

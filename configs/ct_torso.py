@@ -36,7 +36,7 @@ def get_config() -> Config:
             operator=Spec("parallel_beam", beam),
             noise=Spec("photon_counting", {"num_photons": 1e4, "sigma_electronic": 3.0, "mu": MU_WATER}),
         ),
-        classical=Classical(direct=Spec("filtered_backprojection", {"window": "hann"}), tv_strength=4.5, nonnegative=True),
+        classical=Classical(direct=Spec("fbp", {"window": "hann"}), tv_strength=4.5, nonnegative=True),
         methods={
             "mmps": Method(
                 Spec("mmps", {"num_krylov": 10, "isotropic_above": 1.0, "variance": 0.01}),

@@ -1,5 +1,7 @@
 """Contract rows of the CT operators."""
 
+import warnings
+
 import jax.numpy as jnp
 import numpy as np
 from row import Row
@@ -28,19 +30,59 @@ def rays(A, x):
     return out
 
 
-def _projector(size=12, **geometry):
-    return lambda key: parallel_beam(size, ANGLES, **geometry)
+def linogram(A, x):
+    """The Fourier model as the sum over pixels and frequencies that it approximates: no FFT, no interpolation."""
+    n, pixel, half = A.image_size, A.pixel_size, A.table.num_columns // 2
+    places = np.arange(n) - (n - 1) / 2
+    t = ((np.arange(A.num_detectors) - (A.num_detectors - 1) / 2) * A.detector_spacing + A.detector_offset) / pixel
+    k = np.arange(-half, half + 1)
+    share = np.where(np.abs(k) == half, 0.5, 1)
+    out = []
+    for theta in np.asarray(A.angles):
+        c, s = np.cos(theta), np.sin(theta)
+        along = c if abs(c) >= abs(s) else s
+        omega = np.pi * k / half / along  # [rad / pixel] of t
+        right, up = (np.exp(-1j * np.outer(omega * a, places)) * np.sinc(omega * a / (2 * np.pi))[:, None] for a in (c, s))
+        spectrum = np.einsum("kc,kr,rc->k", right, up, np.asarray(x)[::-1]) * np.sinc(omega * A.detector_spacing / pixel / (2 * np.pi)) * share
+        out.append(np.exp(1j * np.outer(t, omega)) @ spectrum / (2 * half * abs(along)) * pixel)
+    return np.real(out) if not np.iscomplexobj(x) else np.array(out)
+
+
+def _joseph(size=12, **geometry):
+    return lambda key: _quietly(size, model="joseph", **geometry)
+
+
+def _fourier(size=12, num_taps=14, **geometry):
+    return lambda key: _quietly(size, num_taps=num_taps, **geometry)
+
+
+def _quietly(size, angles=ANGLES, **geometry):
+    """A projector whose detector may be too small."""
+    with warnings.catch_warnings(action="ignore"):
+        return parallel_beam(size, angles, **geometry)
 
 
 def _some_views(A, x):
-    return rays(parallel_beam(12, ANGLES), x)[jnp.array([4, 1, 5])]
+    return rays(parallel_beam(12, ANGLES, model="joseph"), x)[jnp.array([4, 1, 5])]
+
+
+OFFSET = {"num_detectors": 9, "pixel_size": 0.8, "detector_offset": 2.3}
+WIDE = 1e-9  # a kernel of 14 points is good to 1e-10
 
 
 OPERATORS = {
-    "parallel_beam": Row(_projector(), (12, 12), jnp.float64, rays),
-    "parallel_beam_odd": Row(_projector(11, num_detectors=14), (11, 11), jnp.float64, rays),
-    "parallel_beam_fine": Row(_projector(num_detectors=50, detector_spacing=0.31), (12, 12), jnp.float64, rays),
-    "parallel_beam_coarse": Row(_projector(13, detector_spacing=5.1, pixel_size=2.0), (13, 13), jnp.float64, rays),
-    "parallel_beam_offset": Row(_projector(num_detectors=9, pixel_size=0.8, detector_offset=2.3), (12, 12), jnp.float64, rays),
-    "parallel_beam_views": Row(lambda key: parallel_beam(12, ANGLES).views([4, 1, 5]), (12, 12), jnp.float64, _some_views),
+    "parallel_joseph": Row(_joseph(), (12, 12), jnp.float64, rays),
+    "parallel_joseph_odd": Row(_joseph(11, num_detectors=14), (11, 11), jnp.float64, rays),
+    "parallel_joseph_fine": Row(_joseph(num_detectors=50, detector_spacing=0.31), (12, 12), jnp.float64, rays),
+    "parallel_joseph_coarse": Row(_joseph(13, detector_spacing=5.1, pixel_size=2.0), (13, 13), jnp.float64, rays),
+    "parallel_joseph_offset": Row(_joseph(**OFFSET), (12, 12), jnp.float64, rays),
+    "parallel_joseph_views": Row(lambda key: _joseph()(key).views([4, 1, 5]), (12, 12), jnp.float64, _some_views),
+    "parallel_fourier": Row(_fourier(), (12, 12), jnp.float64, linogram, WIDE),
+    "parallel_fourier_default": Row(_fourier(num_taps=5), (12, 12), jnp.float64, linogram, 1e-3),  # its kernel is good to 2e-4 on larger images
+    "parallel_fourier_odd": Row(_fourier(11, num_detectors=14), (11, 11), jnp.float64, linogram, WIDE),
+    "parallel_fourier_fine": Row(_fourier(num_detectors=50, detector_spacing=0.31), (12, 12), jnp.float64, linogram, WIDE),
+    "parallel_fourier_coarse": Row(_fourier(13, detector_spacing=5.1, pixel_size=2.0), (13, 13), jnp.complex128, linogram, WIDE),
+    "parallel_fourier_offset": Row(_fourier(**OFFSET), (12, 12), jnp.float64, linogram, WIDE),
+    "parallel_fourier_steep": Row(_fourier(angles=[0.0, 0.5]), (12, 12), jnp.float64, linogram, WIDE),
+    "parallel_fourier_views": Row(lambda key: _fourier()(key).views([4, 1, 5]), (12, 12), jnp.float64, linogram, WIDE),
 }

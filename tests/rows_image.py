@@ -32,6 +32,8 @@ def _composed(A, x):
 
 
 OPERATORS = {
-    "scale": Row(lambda key: scale(jnp.asarray(0.7), parallel_beam(12, ANGLES)), (12, 12), jnp.float64, _scaled),
-    "compose": Row(lambda key: compose(parallel_beam(12, ANGLES), scale(jnp.asarray(2 - 1j), Flip())), (12, 12), jnp.complex128, _composed),
+    "scale": Row(lambda key: scale(jnp.asarray(0.7), parallel_beam(12, ANGLES, model="joseph")), (12, 12), jnp.float64, _scaled),
+    "compose": Row(
+        lambda key: compose(parallel_beam(12, ANGLES, model="joseph"), scale(jnp.asarray(2 - 1j), Flip())), (12, 12), jnp.complex128, _composed
+    ),
 }

@@ -14,11 +14,6 @@ from medjax.solvers.tv_reconstruction import tv_reconstruction
 from medjax.typing import Kernel
 
 
-def direct_name(config: configs.Config) -> str:
-    """Name of the config's direct inverse in tables and reports: "fbp", or that of its file."""
-    return {"filtered_backprojection": "fbp"}.get(config.classical.direct.name, config.classical.direct.name)
-
-
 def checked_method(config: configs.Config, method: str, num_samples: int) -> tuple[str, int]:
     """`(method, num_samples)`, those of the config where they are empty and 0.
 

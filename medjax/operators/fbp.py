@@ -5,6 +5,8 @@ import math
 
 import jax.numpy as jnp
 
+from medjax.operators.parallel_joseph import ParallelJoseph
+
 WINDOWS = {
     "ram-lak": lambda f: jnp.ones_like(f),
     "shepp-logan": lambda f: jnp.sinc(f / 2),
@@ -15,7 +17,7 @@ WINDOWS = {
 """Windows over f = frequency / cut-off frequency in [0, 1]."""
 
 
-def filtered_backprojection(A, y, window: str = "hann", cutoff=1.0):
+def fbp(A, y, window: str = "hann", cutoff=1.0):
     r"""Filtered backprojection: the discrete inverse of the Radon transform.
 
     .. math::
@@ -23,14 +25,15 @@ def filtered_backprojection(A, y, window: str = "hann", cutoff=1.0):
         h_0 = \frac{1}{4 d^2},\ h_k = -\frac{1}{(\pi k d)^2} \text{ for odd } k,\ 0 \text{ for even } k
 
     with d the detector spacing and p the pixel size: the factor makes of the adjoint, whose hat functions sum to p^2 / d, an
-    interpolation. The ramp is built in space, so that its mean is right, and convolved without wrap-around. Filtered rows are
-    resampled to at most half a pixel first (band-limited), because hat functions on a coarse detector do not sum to one constant.
+    interpolation. The ramp is built in space, so that its mean is right, and convolved without wrap-around. The adjoint of the Fourier model
+    interpolates filtered rows to its band limit; for that of Joseph, whose hat functions on a coarse detector do not sum to one constant, rows are
+    resampled (band-limited) to at most half a pixel first.
 
     Each view weighs half its two gaps to the next angles modulo pi; for equal steps over [0, pi) that is pi / num_angles. A gap
     longer than 4 pi / num_angles is taken for a missing wedge and counts as the mean of the other gaps.
 
     Args:
-      A: a `ParallelBeam`.
+      A: operator of `parallel_beam`, either model.
       y: `[num_angles, num_detectors]` line integrals.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency 1 / (2 d).
@@ -51,10 +54,10 @@ def filtered_backprojection(A, y, window: str = "hann", cutoff=1.0):
         raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
     if y.shape != wanted:
         raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-    refinement = math.ceil(2 * A.detector_spacing / A.pixel_size)
-    spacing = A.detector_spacing / refinement
-    fine = dataclasses.replace(A, num_detectors=refinement * (A.num_detectors - 1) + 1, detector_spacing=spacing)
-    filtered = _filter_rows(y, A.detector_spacing, refinement, lambda f: _windowed(WINDOWS[window], f, cutoff))[:, : fine.num_detectors]
+    refinement = math.ceil(2 * A.detector_spacing / A.pixel_size) if isinstance(A, ParallelJoseph) else 1
+    spacing, num_detectors = A.detector_spacing / refinement, refinement * (A.num_detectors - 1) + 1
+    fine = dataclasses.replace(A, num_detectors=num_detectors, detector_spacing=spacing)
+    filtered = _filter_rows(y, A.detector_spacing, refinement, lambda f: _windowed(WINDOWS[window], f, cutoff))[:, :num_detectors]
     weights = _view_weights(A.angles).astype(y.dtype)
     return fine.adjoint(filtered * weights[:, None]) * (spacing / A.pixel_size**2)
 
