@@ -19,6 +19,35 @@ def is_concrete(*values):
     return not any(isinstance(value, core.Tracer) for value in values)
 
 
+def checked_angles(angles):
+    """Angles as `[num_angles]`, refused where empty or not finite."""
+    angles = jnp.asarray(angles, float)
+    if angles.ndim != 1 or angles.size == 0:
+        raise ValueError(f"got angles of shape {angles.shape}, [num_angles] with at least one view is needed")
+    if is_concrete(angles) and not bool(jnp.all(jnp.isfinite(angles))):
+        raise ValueError(f"got {int(jnp.sum(~jnp.isfinite(angles)))} angles that are not finite, all must be")
+    return angles
+
+
+def check_positive(**sizes):
+    """Refuse sizes that are not positive numbers, each named."""
+    for name, size in sizes.items():
+        if not 0 < size < math.inf:
+            raise ValueError(f"got {name} {size}, a positive number is needed")
+
+
+def check_fan(image_size, source_distance, detector_distance, spacing, pixel_size, detector):
+    """Refuse what no projector can be built of."""
+    check_positive(image_size=image_size, source_distance=source_distance, detector_spacing=spacing, pixel_size=pixel_size)
+    if not 0 <= detector_distance < math.inf:
+        raise ValueError(f"got detector_distance {detector_distance}, 0 or more is needed")
+    if detector not in DETECTORS:
+        raise ValueError(f"got detector {detector!r}, one of {DETECTORS} is needed")
+    radius = support_radius(image_size) * pixel_size
+    if source_distance <= radius:
+        raise ValueError(f"got source_distance {source_distance}, inside the image, whose circle has a radius of {radius:.6g} mm")
+
+
 def support_radius(image_size):
     """Radius [pixels] of the circle outside which no hat function of the image reaches."""
     return (image_size - 1) / math.sqrt(2) + 1

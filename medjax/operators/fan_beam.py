@@ -72,8 +72,8 @@ def fan_beam(
       Joseph (1982), An improved algorithm for reprojecting rays through pixel images, https://doi.org/10.1109/TMI.1982.4307572
     """
     source_to_detector = source_distance + detector_distance
-    angles = _checked_angles(angles)
-    _check_sizes(image_size, source_distance, detector_distance, detector_spacing, pixel_size, detector)
+    angles = divergent_rays.checked_angles(angles)
+    divergent_rays.check_fan(image_size, source_distance, detector_distance, detector_spacing, pixel_size, detector)
     if num_detectors is None:
         radius = image_size * pixel_size / math.sqrt(2)
         num_detectors = divergent_rays.covering_detectors(radius, source_distance, source_to_detector, detector_spacing, detector)
@@ -85,30 +85,6 @@ def fan_beam(
     if divergent_rays.is_concrete(offset):
         _warn_of_loss(A, float(offset))
     return A
-
-
-def _checked_angles(angles):
-    """Angles as `[num_angles]`, refused where empty or not finite."""
-    angles = jnp.asarray(angles, float)
-    if angles.ndim != 1 or angles.size == 0:
-        raise ValueError(f"got angles of shape {angles.shape}, [num_angles] with at least one view is needed")
-    if divergent_rays.is_concrete(angles) and not bool(jnp.all(jnp.isfinite(angles))):
-        raise ValueError(f"got {int(jnp.sum(~jnp.isfinite(angles)))} angles that are not finite, all must be")
-    return angles
-
-
-def _check_sizes(image_size, source_distance, detector_distance, detector_spacing, pixel_size, detector):
-    """Refuse what no projector can be built of."""
-    if image_size < 1 or detector_spacing <= 0 or pixel_size <= 0 or detector_distance < 0:
-        raise ValueError(
-            f"got image_size {image_size}, detector_spacing {detector_spacing}, pixel_size {pixel_size}, detector_distance {detector_distance}; "
-            "all must be positive"
-        )
-    if detector not in divergent_rays.DETECTORS:
-        raise ValueError(f"got detector {detector!r}, one of {divergent_rays.DETECTORS} is needed")
-    radius = divergent_rays.support_radius(image_size) * pixel_size
-    if source_distance <= radius:
-        raise ValueError(f"got source_distance {source_distance}, inside the image, whose circle has a radius of {radius:.6g} mm")
 
 
 def _warn_of_loss(A, offset):
