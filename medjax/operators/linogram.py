@@ -188,6 +188,11 @@ def _kernel_transform(frequency, width, oversampling):
     return width / 2 * (np.cos(np.multiply.outer(frequency, nodes * width / 2)) @ (weights * _kernel(nodes * width / 2, width, oversampling)))
 
 
+def project_parts(fn, x):
+    """A real linear function of a real or complex array."""
+    return jax.lax.complex(fn(jnp.real(x)), fn(jnp.imag(x))) if jnp.iscomplexobj(x) else fn(x)
+
+
 def _take(line, index):
     """`line[index]` for indices known to be in bounds."""
     return line.at[index].get(mode="promise_in_bounds")

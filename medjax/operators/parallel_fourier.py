@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import linalg
-from medjax.operators.linogram import Linogram, linogram
+from medjax.operators.linogram import Linogram, linogram, project_parts
 from medjax.typing import Leaf
 
 OVERSAMPLING = 1.5
@@ -74,14 +74,14 @@ class ParallelFourier:
         wanted = (self.image_size, self.image_size)
         if x.shape != wanted:
             raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
-        return _by_parts(lambda x: linalg.linear_with_adjoint(self.table.project, self.table.backproject, x, self.table), x)
+        return project_parts(lambda x: linalg.linear_with_adjoint(self.table.project, self.table.backproject, x, self.table), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         wanted = (*self.angles.shape, self.num_detectors)
         if y.shape != wanted:
             raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-        return _by_parts(lambda y: linalg.linear_with_adjoint(self.table.backproject, self.table.project, y, self.table), y)
+        return project_parts(lambda y: linalg.linear_with_adjoint(self.table.backproject, self.table.project, y, self.table), y)
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""
@@ -93,8 +93,3 @@ class ParallelFourier:
         angles = np.asarray(self.angles)[indices]
         sizes = (self.num_detectors, self.detector_spacing, self.pixel_size, float(self.detector_offset), self.num_taps)
         return parallel_fourier(self.image_size, angles, *sizes)
-
-
-def _by_parts(fn, x):
-    """A real linear function of a real or complex array."""
-    return jax.lax.complex(fn(jnp.real(x)), fn(jnp.imag(x))) if jnp.iscomplexobj(x) else fn(x)
