@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from row import Row
 
+from medjax.operators.focal_blur import FocalBlur, focal_blur
 from medjax.operators.parallel_beam import parallel_beam
 
 ANGLES = np.array([0.1, 0.7, 1.3, 2.2, 3.0, 4.9])  # on both sides of every diagonal, not in order
@@ -70,6 +71,10 @@ OFFSET = {"num_detectors": 9, "pixel_size": 0.8, "detector_offset": 2.3}
 WIDE = 1e-9  # a kernel of 14 points is good to 1e-10
 
 
+def _convolved(A, x):
+    return np.stack([np.convolve(row, A.kernel, mode="same") for row in np.asarray(x)])
+
+
 OPERATORS = {
     "parallel_joseph": Row(_joseph(), (12, 12), jnp.float64, rays),
     "parallel_joseph_odd": Row(_joseph(11, num_detectors=14), (11, 11), jnp.float64, rays),
@@ -85,4 +90,6 @@ OPERATORS = {
     "parallel_fourier_offset": Row(_fourier(**OFFSET), (12, 12), jnp.float64, linogram, WIDE),
     "parallel_fourier_steep": Row(_fourier(angles=[0.0, 0.5]), (12, 12), jnp.float64, linogram, WIDE),
     "parallel_fourier_views": Row(lambda key: _fourier()(key).views([4, 1, 5]), (12, 12), jnp.float64, linogram, WIDE),
+    "focal_blur": Row(lambda key: focal_blur(1.2, 1.9, 0.7, aperture=0.6, shape="gaussian"), (5, 16), jnp.float64, _convolved),
+    "focal_blur_learned": Row(lambda key: FocalBlur(jnp.array([0.2, 0.5, -0.1, 0.3, 0.4])), (5, 16), jnp.float64, _convolved),
 }

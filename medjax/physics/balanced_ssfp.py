@@ -1,0 +1,41 @@
+"""Signal of balanced steady-state free precession."""
+
+import jax.numpy as jnp
+
+
+def balanced_ssfp(pd, t1, t2, tr, te, flip, off_resonance=0.0):
+    r"""Steady-state signal of a train of pulses of alternating sign with all gradients balanced.
+
+    .. math::
+        S = \rho \, \sin\alpha \, \frac{(1 - E_1) (1 - E_2 e^{-i \phi})}{C \cos\phi + D} \, e^{-T_E / T_2} e^{i \varphi(T_E)}, \quad
+        C = E_2 (E_1 - 1) (1 + \cos\alpha), \; D = 1 - E_1 \cos\alpha - (E_1 - \cos\alpha) E_2^2
+
+    with E_i = exp(-TR / T_i), :math:`\phi = \pi - 2 \pi \Delta f T_R` and :math:`\varphi(t) = -2 \pi \Delta f t`. On resonance S is real and equal to
+
+    .. math::
+        \rho \, \sin\alpha \, \frac{1 - E_1}{1 - (E_1 - E_2) \cos\alpha - E_1 E_2} \, e^{-T_E / T_2}
+
+    and at :math:`\Delta f = \pm 1 / (2 T_R)` it is nearly lost: the dark bands.
+
+    Args:
+      pd: proton density rho, `[...]`.
+      t1: longitudinal relaxation time [ms], > 0, of the shape of `pd`.
+      t2: transverse relaxation time [ms], > 0, of the shape of `pd`.
+      tr: repetition time [ms], scalar > 0.
+      te: echo time [ms], from the pulse's middle, usually TR / 2.
+      flip: flip angle alpha [rad].
+      off_resonance: Delta f [Hz], of the shape of `pd` or a scalar; precession is exp(-2 pi i Delta f t), as in `bloch`.
+
+    Returns:
+      S, complex, of the shape and unit of `pd`, demodulated by the phase of the pulse before.
+
+    Reference:
+      Freeman & Hill (1971), https://doi.org/10.1016/0022-2364(71)90093-3
+    """
+    angle = 2e-3 * jnp.pi * jnp.asarray(off_resonance) * tr
+    e1, e2 = jnp.exp(-tr / t1), jnp.exp(-tr / t2)
+    turn = -jnp.exp(1j * angle)  # exp(-i phi)
+    c = -e2 * -jnp.expm1(-tr / t1) * (1 + jnp.cos(flip))
+    d = 1 - e1 * jnp.cos(flip) - (e1 - jnp.cos(flip)) * e2**2
+    steady = jnp.sin(flip) * -jnp.expm1(-tr / t1) * (1 - e2 * turn) / (-c * jnp.cos(angle) + d)
+    return pd * steady * jnp.exp(-te / t2) * jnp.exp(-1j * angle * (te / tr))
