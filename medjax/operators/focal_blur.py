@@ -48,10 +48,8 @@ def _profile(penumbra, aperture, shape):
     reach = (3 if shape == "gaussian" else 0.5) * penumbra + 0.5 * aperture
     radius = math.ceil(reach + 1)
     t = np.arange(-fine * radius, fine * radius + 1) / fine
-    if shape == "gaussian":
-        spot = np.exp(-4 * math.log(2) * (t / max(penumbra, 1e-9)) ** 2)
-    else:
-        spot = _box(t, penumbra, fine)
+    gaussian = np.exp(-4 * math.log(2) * (t / max(penumbra, 1e-9)) ** 2)
+    spot = gaussian if shape == "gaussian" else _box(t, penumbra, fine)
     both = np.convolve(spot, _box(t, aperture, fine), mode="same")
     both /= both.sum()
     bins = np.arange(-radius, radius + 1)

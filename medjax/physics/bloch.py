@@ -55,15 +55,16 @@ def bloch(b1, gradients, dt, position, off_resonance, t1, t2, initial=None, equi
     field = (turn * jnp.real(b1).astype(dtype), turn * jnp.imag(b1).astype(dtype), along)
 
     def step(magnetisation, now):
-        moved = _step(magnetisation, *now, 1 / t1, 1 / t2, equilibrium)
+        moved = _step(magnetisation, now, 1 / t1, 1 / t2, equilibrium)
         return moved, (jnp.stack(moved) if record else None)
 
     last, steps = lax.scan(step, (start[0], start[1], start[2]), (*field, jnp.broadcast_to(dt, b1.shape)))
     return steps if record else jnp.stack(last)
 
 
-def _step(m, wx, wy, wz, dt, r1, r2, equilibrium):
+def _step(m, now, r1, r2, equilibrium):
     """exp(K dt) m + (K dt)^-1 (exp(K dt) - 1) b dt for K m = m x w - R m, b = (0, 0, r1 M_0)."""
+    wx, wy, wz, dt = now
     norm = dt * (jnp.abs(wx) + jnp.abs(wy) + jnp.abs(wz) + r1 + r2)
     doublings = jnp.clip(jnp.ceil(jnp.log2(lax.stop_gradient(norm) + 1e-30)) + 2, 0, _MOST_DOUBLINGS)
     h = dt * jnp.exp2(-doublings)

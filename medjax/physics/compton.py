@@ -1,7 +1,7 @@
 """Scattering of a photon at a free electron.
 
-In the photoelectric effect, the other process of diagnostic energies, the photon is absorbed: its energy goes to an electron, E - E_binding, and to the
-characteristic radiation or Auger electrons of the atom. In Compton scattering it goes on, with less energy in another direction.
+In the photoelectric effect, the other process of diagnostic energies, the photon is absorbed: its energy goes to an electron, E - E_binding,
+and to the characteristic radiation or Auger electrons of the atom. In Compton scattering it goes on, with less energy in another direction.
 """
 
 import jax.numpy as jnp

@@ -35,7 +35,8 @@ def mass_attenuation(material, energy):
         raise ValueError(f"mass_attenuation has no data of {sorted(unknown)}, it knows {elements}")
     if not isinstance(energy, Tracer) and not np.all((np.asarray(energy) >= energies[0]) & (np.asarray(energy) <= energies[-1])):
         raise ValueError(f"mass_attenuation needs energies in [{energies[0]:g}, {energies[-1]:g}] keV, got {energy}")
-    energy = jnp.asarray(energy, jnp.result_type(energy, jnp.float32 if jnp.result_type(energy) == jnp.float32 else float))
+    energy = jnp.asarray(energy)
+    energy = energy if jnp.issubdtype(energy.dtype, jnp.floating) else energy.astype(float)
     nodes = jnp.asarray(np.log(energies), energy.dtype)
     terms = [
         weight * jnp.exp(jnp.interp(jnp.log(energy), nodes, jnp.asarray(table[:, elements.index(symbol)], energy.dtype)))

@@ -12,8 +12,8 @@ def sinc_pulse(num_steps, duration, time_bandwidth, flip, nucleus="1H"):
         B_1(t) \propto \mathrm{sinc}(\mathrm{TBW} \, t / T) \, \tfrac12 (1 + \cos(2 \pi t / T)), \quad |t| \le T / 2
 
     Its bandwidth is TBW / T, so with the gradient :math:`G = \mathrm{TBW} / (T \, \bar\gamma \, d)`, which is
-    1000 TBW / (42.577 T d) [mT/m] for T in ms and d in mm, it excites a slice of protons of thickness d at half maximum (at small angles). A slice at z0
-    needs B_1 times :math:`e^{-2 \pi i \bar\gamma G z_0 t}`, and half the gradient's area must be undone afterwards.
+    1000 TBW / (42.577 T d) [mT/m] for T in ms and d in mm, it excites a slice of protons of thickness d at half maximum (at small angles).
+    A slice at z0 needs B_1 times :math:`e^{-2 \pi i \bar\gamma G z_0 t}`, and half the gradient's area must be undone afterwards.
 
     Args:
       num_steps: samples, at the middles of equal steps (static).
