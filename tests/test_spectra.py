@@ -112,7 +112,7 @@ def test_spectrum_knows_detectors_filters_and_gradients():
 def test_one_energy_is_beer_lambert():
     lengths = jnp.array([[1.0, 50.0, 400.0], [0.0, 10.0, 90.0]])
     mu = jnp.array([[0.02], [0.06]])
-    assert jnp.allclose(polychromatic(lengths, mu, jnp.ones(1)), jnp.sum(mu * lengths, 0), rtol=1e-14)
+    assert jnp.allclose(polychromatic(lengths, mu, jnp.full(1, 3.0)), jnp.sum(mu * lengths, 0), rtol=1e-14)
 
 
 def test_hardening_goes_from_the_mean_to_the_least():

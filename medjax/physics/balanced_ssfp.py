@@ -30,7 +30,7 @@ def balanced_ssfp(pd, t1, t2, tr, te, flip, off_resonance=0.0):
       S, complex, of the shape and unit of `pd`, demodulated by the phase of the pulse before.
 
     Reference:
-      Freeman & Hill (1971), https://doi.org/10.1016/0022-2364(71)90093-3
+      Freeman & Hill (1971), Journal of Magnetic Resonance 4, 366-383.
     """
     angle = 2e-3 * jnp.pi * jnp.asarray(off_resonance) * tr
     e1, e2 = jnp.exp(-tr / t1), jnp.exp(-tr / t2)

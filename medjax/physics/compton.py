@@ -47,7 +47,7 @@ def klein_nishina(energy, angle):
       Cross section [barn / (sr electron)]; it tends to Thomson's r_e^2 (1 + cos^2) / 2 at low energies.
 
     Reference:
-      Klein & Nishina (1929), https://doi.org/10.1007/BF01366453
+      Klein & Nishina (1929), Zeitschrift fuer Physik 52, 853-868.
     """
     q = scattered_energy(energy, angle) / energy
     return ELECTRON_RADIUS_SQUARED / 2 * q**2 * (q + 1 / q - jnp.sin(angle) ** 2)

@@ -28,7 +28,7 @@ def extend_truncated(y, num_extra, detector_spacing=1.0, method="water_cylinder"
       ValueError: for an unknown method, a negative num_extra, or fewer bins than the fit needs.
 
     Reference:
-      Hsieh et al. (2004), https://doi.org/10.1118/1.1776673, for the water cylinder.
+      Hsieh et al. (2004), Medical Physics 31, 2385-2391, for the water cylinder.
     """
     if method not in ("water_cylinder", "cosine"):
         raise ValueError(f"extend_truncated knows 'water_cylinder' and 'cosine', got {method!r}")

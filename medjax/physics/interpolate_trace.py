@@ -24,8 +24,7 @@ def interpolate_trace(y, trace, prior=None):
       y with the trace filled, of the shape of y; linear in y.
 
     Reference:
-      Kalender, Hebel & Ebersberger (1987), https://doi.org/10.1148/radiology.164.2.3602406; with a prior Meyer et al. (2010),
-      https://doi.org/10.1118/1.3484090
+      Kalender, Hebel & Ebersberger (1987), Radiology 164, 576-577; with a prior Meyer et al. (2010), Medical Physics 37, 5482-5493.
     """
     trace = jnp.broadcast_to(trace, y.shape)
     clean = jnp.where(trace, 0, y)

@@ -4,7 +4,7 @@ GAMMA_BAR = {
     "1H": 42.577478461, "2H": 6.5359, "3He": -32.4353, "13C": 10.7061, "19F": 40.0629, "23Na": 11.2625, "31P": 17.2357, "129Xe": -11.8409,
 }  # fmt: skip
 """gamma / 2 pi [MHz/T], which is what most tables print as gamma: the proton's by CODATA 2022, others by IUPAC's ratios to it (Harris et al. 2001,
-https://doi.org/10.1351/pac200173111795), good to 5 digits. Negative where the magnetic moment is opposed to the spin."""
+Pure and Applied Chemistry 73, 1795-1818), good to 5 digits. Negative where the magnetic moment is opposed to the spin."""
 
 
 def larmor(field, nucleus="1H"):

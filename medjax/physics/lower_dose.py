@@ -30,7 +30,7 @@ def lower_dose(key, y, num_photons, dose_fraction, sigma_electronic=0.0, mu=1.0)
       ValueError: when a known fraction is not in (0, 1].
 
     Reference:
-      Yu, Shiung, Jondal & McCollough (2012), https://doi.org/10.1097/RCT.0b013e318258e891
+      Yu, Shiung, Jondal & McCollough (2012), J. Comput. Assist. Tomogr. 36, 477-487.
     """
     if not isinstance(dose_fraction, Tracer) and not np.all((np.asarray(dose_fraction) > 0) & (np.asarray(dose_fraction) <= 1)):
         raise ValueError(f"lower_dose needs a dose_fraction in (0, 1], got {dose_fraction}")

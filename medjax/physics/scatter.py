@@ -31,7 +31,7 @@ def scatter(primary, open_beam, amplitude=0.02, alpha=0.0, beta=1.0, width=60.0,
       ValueError: when num_axes is neither 1 nor 2.
 
     Reference:
-      Sun & Star-Lack (2010), https://doi.org/10.1088/0031-9155/55/22/007, for the form of the source term.
+      Sun & Star-Lack (2010), Physics in Medicine and Biology 55, 6695-6720, for the form of the source term.
     """
     if num_axes not in (1, 2):
         raise ValueError(f"scatter needs num_axes 1 or 2, got {num_axes}")

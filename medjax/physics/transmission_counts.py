@@ -15,7 +15,7 @@ def transmission_counts(num_photons, sigma_electronic=0.0, mu=1.0, background=0.
         y \sim \mathrm{Poisson}(\bar N) + \mathcal{N}(0, \sigma_e^2), \quad \bar N = a I_0 e^{-\mu z} + s
 
     The likelihood is that of Poisson for sigma_e = 0, and of the shifted Poisson model otherwise: y + sigma_e^2 (0 where negative) is taken for
-    Poisson of mean and variance N + sigma_e^2,
+    Poisson of mean and variance N + sigma_e^2 (biased by the cut where N falls to about sigma_e),
 
     .. math::
         \log p(y \mid z) = (y + \sigma_e^2)_+ \log(\bar N + \sigma_e^2) - \bar N - \sigma_e^2
@@ -40,7 +40,7 @@ def transmission_counts(num_photons, sigma_electronic=0.0, mu=1.0, background=0.
       ValueError: where a value is known and out of range.
 
     Reference:
-      Yavuz & Fessler (1998), https://doi.org/10.1016/S1361-8415(98)80017-0, for the shifted Poisson model.
+      Yavuz & Fessler (1998), Medical Image Analysis 2, 369-378, for the shifted Poisson model.
     """
     scan = {"num_photons": num_photons, "sigma_electronic": sigma_electronic, "mu": mu, "background": background, "dose_fraction": dose_fraction}
     check_scan("transmission_counts", **scan)

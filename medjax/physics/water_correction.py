@@ -28,7 +28,7 @@ def water_correction(spectrum, longest=500.0, degree=6):
       ValueError: for a longest path or a degree that is not positive.
 
     Reference:
-      Herman (1979), Correction for beam hardening in computed tomography, https://doi.org/10.1088/0031-9155/24/1/008
+      Herman (1979), Correction for beam hardening in computed tomography, Physics in Medicine and Biology 24, 81-106.
     """
     if longest <= 0 or degree < 1:
         raise ValueError(f"water_correction needs longest > 0 and degree >= 1, got {longest} and {degree}")
