@@ -42,8 +42,8 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
 
     with R(E) = E for a detector that integrates energy and 1 for one that counts photons, times the absorbed part 1 - exp(-mu d) of an absorber.
     Counting weighs every photon alike, so it reduces beam hardening; it does not remove it, for which energy windows are needed. Phi_0 is
-    interpolated between tables at 40, 50, ..., 150 kV: bremsstrahlung over U at fixed E after division by Kramers' U / E - 1, lines linearly (half-way, within 0.4 % of
-    the photons and 0.1 % of the mean energy at 85 kV and more, 1.4 % and 0.4 % at 45 kV).
+    interpolated between tables at 40, 50, ..., 150 kV: bremsstrahlung over U at fixed E after division by Kramers' U / E - 1, lines linearly.
+    Half-way it is within 1.4 % of the photons and 0.4 % of the mean energy, at 85 kV and more within 0.4 % and 0.1 %.
 
     Args:
       voltage: U [kV], in [40, 150]; may be traced and differentiated.
