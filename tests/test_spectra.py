@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.operators.filtered_backprojection import filtered_backprojection
+from medjax.operators.fbp import fbp
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.uniform_views import uniform_views
 from medjax.physics.attenuation import attenuation
@@ -181,7 +181,7 @@ def test_cupping_of_a_water_disc_and_its_correction():
     centre = (np.arange(size) - (size - 1) / 2) * pixel
     r = np.hypot(centre[:, None], centre[None])
     rings = [r < 20, (r > 70) & (r < 85)]
-    reconstruct = jax.jit(lambda y: filtered_backprojection(A, jnp.broadcast_to(y, (60, 128))))
+    reconstruct = jax.jit(lambda y: fbp(A, jnp.broadcast_to(y, (60, 128))))
 
     def levels(y):
         image = reconstruct(y)
