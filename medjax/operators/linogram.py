@@ -16,7 +16,7 @@ from scipy import fft
 from medjax.typing import Leaf
 
 OVERSAMPLING = 1.5
-"""Of the interpolated axis."""
+"""Of the interpolated axis of the spectrum, and of the grid that projections are resampled from."""
 
 
 @jax.tree_util.register_dataclass
@@ -112,21 +112,21 @@ def linogram(n, angles, t, width, scale, num_taps):
     order = np.concatenate([np.flatnonzero(steep), np.flatnonzero(~steep)])
     along, across = np.where(steep, cos, sin)[order], np.where(steep, sin, cos)[order]
     columns, rows = 2 * fft.next_fast_len(n + 9), 2 * fft.next_fast_len(math.ceil(OVERSAMPLING * n / 2))
-    fine = 2 * columns
+    fine = 2 * fft.next_fast_len(math.ceil(OVERSAMPLING * columns / 2))
     k = np.arange(columns // 2 + 1)
     omega = 2 * np.pi * k / columns  # [rad / pixel]
     kappa = -omega * (across / along)[:, None]
     place = kappa * (rows / (2 * np.pi)) + rows // 2
     base = np.floor(place - num_taps / 2).astype(int) + 1
-    weights = np.stack([_kernel(place - base - i, num_taps, OVERSAMPLING) for i in range(num_taps)])
+    weights = np.stack([_kernel(place - base - i, num_taps) for i in range(num_taps)])
     window = np.sinc(omega / (2 * np.pi)) * np.sinc(kappa / (2 * np.pi)) * np.sinc(omega * width / (2 * np.pi) / along[:, None])
-    window *= (fine / columns * scale) / _kernel_transform(omega / 2, num_taps, 2) / np.abs(along)[:, None]
+    window *= (fine / columns * scale) / _kernel_transform(omega * columns / fine, num_taps) / np.abs(along)[:, None]
     window[:, -1] /= 2  # the Nyquist frequency stands for two once it is not the last
     centre = (n - 1) / 2
     phases = window * np.exp(1j * (omega * centre + kappa * (centre - n // 2))) * (-1.0) ** k  # u = 0 in the middle of the fine grid
     back = np.where(k == k[-1], 2, 1) * (columns * rows / fine)
     middle = np.arange(n) - n // 2
-    deconvolution = (-1.0) ** middle / _kernel_transform(2 * np.pi * middle / rows, num_taps, OVERSAMPLING)
+    deconvolution = (-1.0) ** middle / _kernel_transform(2 * np.pi * middle / rows, num_taps)
 
     u = np.where(steep[order], 1, -1)[:, None] * np.broadcast_to(t, (len(angles), np.shape(t)[-1])) / along[:, None]
     sorted_row = np.argsort(order)
@@ -151,9 +151,9 @@ def linogram(n, angles, t, width, scale, num_taps):
 def _resampling(place, fine, num_taps, order, row_of_view):
     """How detectors at `place` `[A, D]` on the fine grid read its rows, and how its points read them back: the tables of `Linogram`."""
     num_views, num_detectors = place.shape
-    seen = (place > num_taps) & (place < fine - num_taps)
+    seen = (place > num_taps / 2 + 1) & (place < fine - num_taps / 2 - 1)
     first = np.where(seen, np.floor(place - num_taps / 2).astype(int) + 1, 0)
-    taps = np.stack([_kernel(place - first - i, num_taps, 2) * seen for i in range(num_taps)])
+    taps = np.stack([_kernel(place - first - i, num_taps) * seen for i in range(num_taps)])
     first = first + fine * np.arange(num_views)[:, None]
 
     # the detectors within half a kernel of a fine point are neighbours: search for the first and the last of them
@@ -171,21 +171,21 @@ def _resampling(place, fine, num_taps, order, row_of_view):
     for i in range(num_back):
         k = np.clip(start + i, 0, num_detectors - 1)
         read = (i < count) & np.take_along_axis(seen, k, 1)
-        taps_adjoint[i] = _kernel(np.take_along_axis(place, k, 1) - np.arange(fine), num_taps, 2) * read
+        taps_adjoint[i] = _kernel(np.take_along_axis(place, k, 1) - np.arange(fine), num_taps) * read
     first_adjoint = start + num_detectors * order[:, None] + num_back
     return taps[:, row_of_view], first[row_of_view], taps_adjoint, first_adjoint
 
 
-def _kernel(z, width, oversampling):
+def _kernel(z, width):
     """Exponential of a semicircle, of z in grid steps, zero from half the width on."""
-    inside, exponent = 1 - (2 * z / width) ** 2, 0.98 * np.pi * width * (1 - 1 / (2 * oversampling))
+    inside, exponent = 1 - (2 * z / width) ** 2, 0.98 * np.pi * width * (1 - 1 / (2 * OVERSAMPLING))
     return np.where(inside > 0, np.exp(exponent * (np.sqrt(np.maximum(inside, 0)) - 1)), 0)
 
 
-def _kernel_transform(frequency, width, oversampling):
+def _kernel_transform(frequency, width):
     """The kernel's Fourier integral at `frequency` [rad / grid step], by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(40 + 4 * width)
-    return width / 2 * (np.cos(np.multiply.outer(frequency, nodes * width / 2)) @ (weights * _kernel(nodes * width / 2, width, oversampling)))
+    return width / 2 * (np.cos(np.multiply.outer(frequency, nodes * width / 2)) @ (weights * _kernel(nodes * width / 2, width)))
 
 
 def project_parts(fn, x):
