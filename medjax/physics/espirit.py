@@ -4,6 +4,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
 from jax import lax
 
 from medjax.physics.dominant_eigenvectors import dominant_eigenvectors
@@ -47,9 +49,8 @@ def espirit(kspace, calibration_width=24, kernel_width=6, threshold=0.02, crop=0
     """
     channels, height, width = kspace.shape
     if not kernel_width <= calibration_width <= min(height, width) or kernel_width < 1:
-        raise ValueError(
-            f"espirit needs kernel_width <= calibration_width <= {min(height, width)}, k-space being {kspace.shape}, got {kernel_width} and {calibration_width}"
-        )
+        widths = f"{kernel_width} and {calibration_width}"
+        raise ValueError(f"espirit needs kernel_width <= calibration_width <= {min(height, width)}, k-space being {kspace.shape}, got {widths}")
     if not 1 <= num_sets <= channels:
         raise ValueError(f"espirit needs 1 to {channels} map sets of {channels} coils, got {num_sets}")
     top, left = (n // 2 - calibration_width // 2 for n in (height, width))
@@ -73,9 +74,8 @@ def espirit(kspace, calibration_width=24, kernel_width=6, threshold=0.02, crop=0
 def _patch_projection(calibration, kernel_width, threshold):
     """P `[c k k, c k k]`, the projection onto the patches' leading left singular vectors, through the smaller of the two Gram matrices."""
     blocks = calibration.shape[1] - kernel_width + 1
-    shifts = [(i, j) for i in range(kernel_width) for j in range(kernel_width)]
-    patches = jnp.stack([calibration[:, i : i + blocks, j : j + blocks] for i, j in shifts], axis=1)
-    patches = patches.reshape(-1, blocks * blocks)
+    windows = np.arange(kernel_width)[:, None] + np.arange(blocks)[None, :]
+    patches = rearrange(calibration[:, windows][:, :, :, windows], "c i y j x -> (c i j) (y x)")
     # numbers of order 1, whatever the unit of the data
     scale = jnp.max(jnp.abs(patches))
     patches = patches / jnp.where(scale > 0, scale, 1)
@@ -88,7 +88,8 @@ def _patch_projection(calibration, kernel_width, threshold):
 def _kept(power, gram, threshold):
     """U diag(l^-power) U^H over eigenvalues l > threshold^2 l_max; its derivative holds where eigenvalues coincide, unlike that of `eigh`."""
     values, vectors, keep = _spectrum(gram, threshold)
-    return (vectors * jnp.where(keep, jnp.where(keep, values, 1) ** -power, 0)) @ vectors.conj().T
+    weights = jnp.where(keep, jnp.where(keep, values, 1) ** -power, 0)
+    return (vectors * weights[None, :]) @ vectors.conj().T
 
 
 def _spectrum(gram, threshold):
@@ -113,12 +114,17 @@ def _kept_jvp(power, primals, tangents):
 
 def _lags(projection, channels, k):
     """`[c, c, 2k - 1, 2k - 1]`: means of P over pairs of positions with equal p - p'."""
-    blocks = projection.reshape(channels, k, k, channels, k, k).transpose(0, 3, 1, 2, 4, 5)
-    lags = jnp.zeros((channels, channels, 2 * k - 1, 2 * k - 1), projection.dtype)
-    for i in range(k):
-        for j in range(k):
-            lags = lags.at[:, :, k - 1 - i : 2 * k - 1 - i, k - 1 - j : 2 * k - 1 - j].add(blocks[:, :, :, :, i, j])
-    return lags / k**2
+    blocks = rearrange(projection, "(a i j) (b l m) -> a b j m i l", a=channels, b=channels, i=k, j=k, l=k, m=k)
+    blocks = jnp.moveaxis(_sum_by_difference(blocks), -1, 2)
+    return _sum_by_difference(blocks) / k**2
+
+
+def _sum_by_difference(blocks):
+    """`[..., k, k]` -> `[..., 2k - 1]`, sums over p - p': rows are skewed by one each by a reshape."""
+    k = blocks.shape[-1]
+    padded = jnp.pad(blocks[..., ::-1], [(0, 0)] * (blocks.ndim - 1) + [(0, k)])
+    flat = padded.reshape(*blocks.shape[:-2], 2 * k * k)[..., : k * (2 * k - 1)]
+    return jnp.sum(flat.reshape(*blocks.shape[:-2], k, 2 * k - 1), axis=-2)
 
 
 def _waves(n, k, dtype):

@@ -6,7 +6,7 @@ import numpy as np
 from jax.core import Tracer
 
 
-def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=4.0, corners=True):
+def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=2.0, jitter=0.4, corners=True):
     r"""Variable-density Poisson-disc mask of exactly round(h w / R) points, with a full block of calibration data.
 
     Outside the calibration block every two samples k, k' keep the distance, in grid points,
@@ -25,13 +25,17 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=4.0, corn
       acceleration: R >= 1, of all h w points.
       calibration: (height, width) of the full block around k = 0; (0, 0) for none.
       slope: how much the distance grows from the centre to kappa = 1, >= 0; 0 is a uniform density.
+      jitter: every point of the grid asks for a distance of 1 to 1 + jitter times that, at random: it keeps the density from falling in steps, there
+        being few distances
+        on a grid (1, 1.41, 2, 2.24, ...); 0 for none.
       corners: False leaves out kappa > 1.
 
     Returns:
       `[h, w]` float of zeros and ones, k = 0 at index (h // 2, w // 2).
 
     Raises:
-      ValueError: when R < 1, the slope is negative, the calibration block exceeds k-space or R, or the ellipse has too few points; TypeError when
+      ValueError: when R < 1, slope or jitter are negative, the calibration block exceeds k-space or R, or the ellipse has too few points; TypeError
+        when
         the key is traced.
 
     Reference:
@@ -41,8 +45,8 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=4.0, corn
     height, width = shape
     if isinstance(key, Tracer):
         raise TypeError("poisson_disc draws when it is built and needs a key that is not traced")
-    if acceleration < 1 or slope < 0:
-        raise ValueError(f"poisson_disc needs an acceleration >= 1 and a slope >= 0, got {acceleration} and {slope}")
+    if acceleration < 1 or min(slope, jitter) < 0:
+        raise ValueError(f"poisson_disc needs an acceleration >= 1 and a slope and jitter >= 0, got {acceleration}, {slope} and {jitter}")
     total = max(round(height * width / acceleration), 1)
     y, x = np.ogrid[-(height // 2) : height - height // 2, -(width // 2) : width - width // 2]
     kappa = np.sqrt((2 * y / height) ** 2 + (2 * x / width) ** 2)
@@ -55,7 +59,8 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=4.0, corn
     if free.sum() + block.sum() < total:
         raise ValueError(f"poisson_disc needs {total} points, but only {free.sum() + block.sum()} lie in the ellipse; use corners=True")
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    chosen = _throw(rng, 1 + slope * np.minimum(kappa, 1), free, total - block.sum())
+    radius = (1 + slope * np.minimum(kappa, 1)) * rng.uniform(1, 1 + jitter, shape)
+    chosen = _throw(rng, radius, free, total - block.sum())
     return jnp.asarray(block | chosen, float)
 
 
