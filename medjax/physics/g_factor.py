@@ -1,6 +1,7 @@
 """Noise amplification of SENSE, in closed form."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from medjax.physics.whiten import whiten
 
@@ -32,7 +33,7 @@ def g_factor(maps, acceleration, covariance=None):
       Pruessmann et al. (1999), SENSE, https://doi.org/10.1002/(SICI)1522-2594(199911)42:5<952::AID-MRM16>3.0.CO;2-S
     """
     channels, height, width = maps.shape
-    rows, columns = (1, acceleration) if jnp.ndim(acceleration) == 0 else acceleration
+    rows, columns = (1, acceleration) if np.ndim(acceleration) == 0 else acceleration
     if min(rows, columns) < 1 or height % rows or width % columns:
         raise ValueError(f"g_factor needs accelerations that divide the image {height} x {width}, got {(rows, columns)}; g_factor_jacobian takes any")
     if rows * columns > channels:

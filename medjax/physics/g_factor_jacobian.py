@@ -1,6 +1,7 @@
 """Noise amplification of any reconstruction."""
 
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from medjax.physics.noise_map import noise_map
 
@@ -36,6 +37,8 @@ def g_factor_jacobian(key, reconstruct, y, full_noise, acceleration, num_probes=
     Reference:
       Pruessmann et al. (1999) for g; Robson et al. (2008), https://doi.org/10.1002/mrm.21728, for any reconstruction.
     """
+    if not isinstance(acceleration, Tracer) and not acceleration > 0:
+        raise ValueError(f"g_factor_jacobian needs an acceleration > 0, got {acceleration}")
     sigma = noise_map(key, reconstruct, y, num_probes, blocks, covariance)
     seen = full_noise > 0
     return jnp.where(seen, sigma / (jnp.where(seen, full_noise, 1) * jnp.sqrt(acceleration)), 0)

@@ -26,7 +26,8 @@ def noise_map(key, reconstruct, y, num_probes=100, blocks=None, covariance=None)
       key: typed key.
       reconstruct: `y -> image [h, w]`, real or complex, differentiable; in reverse, too, where blocks are asked for. Noise lies on all of y: it must
         multiply by its own mask.
-      y: `[c, ...]` complex data; a linear reconstruction does not depend on it.
+      y: `[c, ...]` complex data. Iterations of conjugate gradients are not linear in y: of a solver run to convergence take the derivative of its
+        solution (`lax.custom_linear_solve`), else J is that of the iterations, which on special data leave out what those data do not hold.
       num_probes: P, of each block.
       blocks: None, or (b_y, b_x), how many blocks the image is cut into along each axis; b_y b_x P probes cost one J^H and one J each.
       covariance: Psi `[c, c]`; None for whitened channels, of unit noise.
