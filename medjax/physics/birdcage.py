@@ -16,8 +16,7 @@ def birdcage(shape, num_coils, radius=1.5, coils_per_ring=None):
         s_c(r) \propto \frac{1}{|r - r_c|} \exp i \Bigl( \operatorname{atan2}(x - x_c, y_c - y) - \frac{2 \pi c}{n} \Bigr), \quad \sum_c |s_c|^2 = 1
 
     Rings are one unit (half a field of view) apart and centred; coil c of ring m has the further phase -2 pi m / n. x runs along the last axis, y
-    along the
-    one before it, both with their origin at index n // 2.
+    along the one before it, both with their origin at index n // 2.
 
     Args:
       shape: (h, w) or (d, h, w).

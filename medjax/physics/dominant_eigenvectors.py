@@ -12,8 +12,7 @@ def dominant_eigenvectors(gram, num_vectors=1, num_steps=100):
         V \leftarrow \operatorname{orth}(G V), \qquad \lambda_i = v_i^H G v_i
 
     Pixels lie along the fast axes, so each step is one vectorised sweep; a batched `eigh` of 8 x 8 matrices takes some three times as long, and has
-    no gradient where
-    two of the small eigenvalues coincide. v_i converges like :math:`(\lambda_{i+1} / \lambda_i)^k` in k steps.
+    no gradient where two of the small eigenvalues coincide. v_i converges like :math:`(\lambda_{i+1} / \lambda_i)^k` in k steps.
 
     Args:
       gram: G `[c, c, ...]`.
@@ -27,7 +26,7 @@ def dominant_eigenvectors(gram, num_vectors=1, num_steps=100):
       ValueError: when m lies outside [1, c].
 
     Reference:
-      Golub & Van Loan, Matrix Computations, section 8.2.4 (4th edition), orthogonal iteration.
+      Golub & Van Loan, Matrix Computations, section 8.2, orthogonal iteration.
     """
     channels, pixels = gram.shape[0], gram.shape[2:]
     if not 1 <= num_vectors <= channels:

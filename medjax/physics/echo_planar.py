@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def echo_planar(
@@ -12,11 +13,11 @@ def echo_planar(
     The lines run along k_y (first axis); blips step along k_x, as in our masks, from negative to positive. Echo e of shot s is line
 
     .. math::
-        k_x = k_{\mathrm{first}} + R (e N_s + s), \qquad t = T_E + (e - e_0) \, t_{\mathrm{esp}} + \tfrac{s - s_0}{N_s} t_{\mathrm{esp}} +
-        t_{\mathrm{readout}}
+        k_x = k_{\mathrm{first}} + R (e N_s + s), \qquad
+        t = T_E + \Bigl( e - e_0 + \frac{s - s_0}{N_s} + \frac{i - i_0}{m} \Bigr) \, t_{\mathrm{esp}}
 
-    where the shot s_0 and echo e_0 pass k_x = 0, the last but one term is present with `shift_echoes`, and t_readout is the time since the middle
-    sample of the line.
+    where sample i_0 of echo e_0 of shot s_0 is k = 0, and the term of the shots is present with `shift_echoes`. Time is counted at one dwell time
+    :math:`t_{\mathrm{esp}} / m` a sample, the blips taking none.
 
     Args:
       shape: (h, w): h samples a line at full resolution, w lines of the full grid.
@@ -32,11 +33,11 @@ def echo_planar(
 
     Returns:
       trajectory `[num_shots, num_echoes, num_samples, 2]`, (k_y, k_x) in cycles per field of view, and times `[num_shots, num_echoes, num_samples]`
-      [s]. With no ramps and h samples all
-      points lie on the Cartesian grid whose index is k + (h // 2, w // 2).
+      [s]. With no ramps and h samples all points lie on the Cartesian grid, at index k + (h // 2, w // 2).
 
     Raises:
-      ValueError: when R, the shots or the fraction lie outside their range, or the lines do not come out even over the shots.
+      ValueError: when R, the shots or the fraction lie outside their range, the ramps fill the echo spacing, or the lines do not come out even over
+        the shots.
 
     Reference:
       Mansfield (1977), Multi-planar image formation using NMR spin echoes, https://doi.org/10.1088/0022-3719/10/3/004
@@ -50,17 +51,19 @@ def echo_planar(
     lines = _lines(width, int(acceleration), num_shots, partial_fourier)
     centre_echo, centre_shot = (int(i[0]) for i in np.nonzero(lines == 0))
     half = samples // 2
-    progress = (jnp.arange(samples) - half) / samples
-    k = height * (_area(progress + half / samples, ramp_time / echo_spacing) - _area(half / samples, ramp_time / echo_spacing))
+    ramp = ramp_time / echo_spacing
+    if not isinstance(ramp, Tracer) and not 0 <= ramp < 0.5:
+        raise ValueError(f"echo_planar needs ramps shorter than half of the echo spacing, got {ramp_time} s of {echo_spacing} s")
+    k = height * (_area(jnp.arange(samples) / samples, ramp) - _area(half / samples, ramp))
     echo, shot = np.arange(lines.shape[0]), np.arange(num_shots)
     backwards = (echo % 2 == 1)[:, None]
     k = jnp.where(backwards, k[None, ::-1], k[None, :])
     ky = jnp.broadcast_to(k[None], (num_shots, *k.shape))
     kx = jnp.broadcast_to(jnp.asarray(lines.T, k.dtype)[:, :, None], ky.shape)
     delay = (shot - centre_shot) / num_shots * shift_echoes
-    # the middle of a line read backwards is passed one sample later than its middle index
-    inside = jnp.where(backwards, progress[None, :] + (2 * half - samples + 1) / samples, progress[None, :])
-    times = echo_time + echo_spacing * ((echo - centre_echo)[None, :, None] + delay[:, None, None] + inside[None])
+    zero = half if centre_echo % 2 == 0 else samples - 1 - half
+    inside = (jnp.arange(samples) - zero) / samples
+    times = echo_time + echo_spacing * ((echo - centre_echo)[None, :, None] + delay[:, None, None] + inside[None, None, :])
     return jnp.stack([ky, kx], axis=-1), times
 
 

@@ -44,8 +44,7 @@ def espirit(kspace, calibration_width=24, kernel_width=6, threshold=0.02, crop=0
 
     Reference:
       Uecker et al. (2014), ESPIRiT, https://doi.org/10.1002/mrm.24751. Differs from it in the phase, see `reference`. The number of kept kernels
-      jumps with the threshold: gradients are of the maps at a
-      fixed number.
+      jumps with the threshold: gradients are of the maps at a fixed number.
     """
     channels, height, width = kspace.shape
     if not kernel_width <= calibration_width <= min(height, width) or kernel_width < 1:

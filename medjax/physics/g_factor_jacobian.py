@@ -13,16 +13,14 @@ def g_factor_jacobian(key, reconstruct, y, full_noise, acceleration, num_probes=
         g = \frac{\sigma(J)}{\sigma_{\mathrm{full}} \sqrt R}, \qquad \sigma(J)_i = \sqrt{[J \Psi J^H]_{ii}}
 
     Where the reconstruction is linear this is what pseudo-replicas converge to; else it is the g-factor for small noise at this very scan. A
-    regularised reconstruction
-    may have g < 1: noise went, and resolution with it.
+    regularised reconstruction may have g < 1: noise went, and resolution with it.
 
     Args:
       key: typed key.
       reconstruct: `y -> image [h, w]`; it must multiply by its own mask, see `noise_map`.
       y: `[c, ...]` complex accelerated data.
       full_noise: `[h, w]` standard deviation of the fully sampled reconstruction under the same noise: `noise_map` of it, or for the matched filter
-        of whitened maps (and an
-        orthonormal Fourier transform) 1 / sqrt(sum |s_c|^2).
+        of whitened maps (and an orthonormal Fourier transform) 1 / sqrt(sum |s_c|^2).
       acceleration: R > 0, number of samples of the full scan over that of y.
       num_probes: of `noise_map`, with its accuracy.
       blocks: of `noise_map`; (1, R) for every R-th column.

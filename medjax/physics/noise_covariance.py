@@ -19,8 +19,7 @@ def noise_covariance(noise, bandwidth_ratio=1.0):
 
     Reference:
       Pruessmann et al. (1999), SENSE, https://doi.org/10.1002/(SICI)1522-2594(199911)42:5<952::AID-MRM16>3.0.CO;2-S, for the matrix Psi; Kellman &
-      McVeigh (2005),
-      Image reconstruction in SNR units, https://doi.org/10.1002/mrm.20713, for the bandwidth.
+      McVeigh (2005), Image reconstruction in SNR units, https://doi.org/10.1002/mrm.20713, for the bandwidth.
     """
     channels = noise.shape[0]
     samples = noise.reshape(channels, -1)

@@ -16,11 +16,9 @@ def noise_map(key, reconstruct, y, num_probes=100, blocks=None, covariance=None)
     * `blocks=None` sends noise forward, the mean of :math:`|J n|^2`. Relative standard error of sigma: :math:`1 / (2 \sqrt P)`, and :math:`\sqrt 2`
       times that for a real image.
     * With blocks, a probe z has random phases on one block of pixels and is 0 elsewhere: :math:`\operatorname{Re} \bar z_i (C z)_i, C = J \Psi J^H`.
-      It errs by noise
-      correlations *within* the block alone: relative variance of :math:`\sigma^2` is :math:`\sum_{j \neq i} |C_{ij}|^2 / (2 P C_{ii}^2)` where J is
-      linear over the complex numbers.
-      So for every R-th column `blocks=(1, R)` is **exact with one probe**, for aliases lie w / R apart, and `blocks=(h, w)` is exact for every such
-      J.
+      It errs by noise correlations *within* the block alone: relative variance of :math:`\sigma^2` is :math:`\sum_{j \neq i} |C_{ij}|^2 / (2 P
+      C_{ii}^2)` where J is linear over the complex numbers. So for every R-th column `blocks=(1, R)` is **exact with one probe**, for aliases lie w
+      / R apart, and `blocks=(h, w)` is exact for every such J.
 
     Args:
       key: typed key.
@@ -40,8 +38,7 @@ def noise_map(key, reconstruct, y, num_probes=100, blocks=None, covariance=None)
 
     Reference:
       Noise replicas through the reconstruction itself: Robson et al. (2008), https://doi.org/10.1002/mrm.21728. Probes for a diagonal: Bekas,
-      Kokiopoulou & Saad (2007),
-      https://doi.org/10.1016/j.apnum.2007.01.003
+      Kokiopoulou & Saad (2007), https://doi.org/10.1016/j.apnum.2007.01.003
     """
     if not jnp.iscomplexobj(y):
         raise ValueError(f"noise_map needs complex data, got {y.dtype}")

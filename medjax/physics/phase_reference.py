@@ -10,8 +10,7 @@ def phase_reference(maps, weights):
         s \leftarrow s \, \frac{\overline{p}}{|p|}, \quad p = \sum_c \overline{w_c} s_c
 
     Maps of an eigenvector method know neither phase nor sign. Weights of the principal component of the calibration data give a phase without jumps
-    wherever there is
-    signal; a unit vector takes one coil as the reference, which jumps where that coil is dark.
+    wherever there is signal; a unit vector takes one coil as the reference, which jumps where that coil is dark.
 
     Args:
       maps: s `[..., c, h, w]` complex.

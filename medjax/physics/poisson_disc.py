@@ -12,12 +12,12 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=2.0, jitt
     Outside the calibration block every two samples k, k' keep the distance, in grid points,
 
     .. math::
-        |k - k'| \geq s \max(\rho(k), \rho(k')), \quad \rho(k) = 1 + \text{slope} \cdot \min(\kappa, 1), \quad \kappa^2 = (2 k_y / h)^2 + (2 k_x /
-        w)^2
+        |k - k'| \geq s \max(\rho(k), \rho(k')), \quad \rho(k) = 1 + \text{slope} \cdot \min(\kappa, 1),
+        \quad \kappa^2 = (2 k_y / h)^2 + (2 k_x / w)^2
 
     with s as large as the number of points allows: darts are thrown at a large s first, and s falls by 3 % whenever no place is left, until the
-    number is reached
-    (the last round stops there, so the acceleration is exact). It runs in numpy when it is built, seeded by the key: it cannot be traced or vmapped.
+    number is reached (the last round stops there, so the acceleration is exact). It runs in numpy when it is built, seeded by the key: it cannot be
+    traced or vmapped.
 
     Args:
       key: typed key.
@@ -26,8 +26,7 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=2.0, jitt
       calibration: (height, width) of the full block around k = 0; (0, 0) for none.
       slope: how much the distance grows from the centre to kappa = 1, >= 0; 0 is a uniform density.
       jitter: every point of the grid asks for a distance of 1 to 1 + jitter times that, at random: it keeps the density from falling in steps, there
-        being few distances
-        on a grid (1, 1.41, 2, 2.24, ...); 0 for none.
+        being few distances on a grid (1, 1.41, 2, 2.24, ...); 0 for none.
       corners: False leaves out kappa > 1.
 
     Returns:
@@ -35,8 +34,7 @@ def poisson_disc(key, shape, acceleration, calibration=(24, 24), slope=2.0, jitt
 
     Raises:
       ValueError: when R < 1, slope or jitter are negative, the calibration block exceeds k-space or R, or the ellipse has too few points; TypeError
-        when
-        the key is traced.
+        when the key is traced.
 
     Reference:
       McCool & Fiume (1992), Hierarchical Poisson disk sampling distributions, Graphics Interface, for darts at a falling distance. Density falls

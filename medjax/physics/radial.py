@@ -11,8 +11,7 @@ def radial(num_spokes, num_samples, size, first_angle=0.0, arc=math.pi):
     r"""Full spokes at :math:`\theta_i = \theta_0 + i \, \text{arc} / \text{num\_spokes}`.
 
     Each spoke runs through the whole diameter, so an arc of pi covers k-space; 2 pi for an odd number of spokes gives the same lines in another
-    order and direction. The
-    image's edge is sampled densely enough from num_spokes >= (pi / 2) n.
+    order and direction. The edge of k-space is sampled densely enough from num_spokes >= (pi / 2) n.
 
     Args:
       num_spokes: number of spokes.

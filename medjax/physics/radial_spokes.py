@@ -7,8 +7,8 @@ def radial_spokes(angles, num_samples, size):
     r"""Equally spaced samples along spokes of given angles.
 
     .. math::
-        (k_y, k_x) = k_j (\sin \theta_i, \cos \theta_i), \quad k_j = \frac{n}{m} \left(j - \left\lfloor \tfrac{m}{2} \right\rfloor \right), \quad j <
-        m
+        (k_y, k_x) = k_j (\sin \theta_i, \cos \theta_i), \quad k_j = \frac{n}{m} \left(j - \left\lfloor \tfrac{m}{2} \right\rfloor \right),
+        \quad j < m
 
     k_y belongs to the first axis of the image (row index, downwards), k_x to the second.
 

@@ -7,12 +7,11 @@ def spiral(num_interleaves, num_samples, size, num_turns, power=1.0, timing=0.5,
     r"""Archimedean (power 1) and variable-density spirals, with smooth parameters and no scanner in mind.
 
     .. math::
-        k_x + i k_y = \frac{n}{2} \tau^\alpha e^{i (2 \pi T \tau + \phi_l)}, \quad \tau = u^\beta, \quad u = \frac{j}{m - 1}, \quad \phi_l = \theta_0
-        + \frac{2 \pi l}{L}
+        k_x + i k_y = \frac{n}{2} \tau^\alpha e^{i (2 \pi T \tau + \phi_l)}, \quad \tau = u^\beta, \quad u = \frac{j}{m - 1},
+        \quad \phi_l = \theta_0 + \frac{2 \pi l}{L}
 
     Neighbouring turns of L interleaves are :math:`\frac{n}{2} \alpha \tau^{\alpha - 1} / (T L)` apart: up to 1 is Nyquist, so an Archimedean spiral
-    needs T L >= n / 2, and alpha > 1 is
-    denser at the centre. `spiral_waveform` designs spirals within the limits of a gradient system.
+    needs T L >= n / 2, and alpha > 1 is denser at the centre. `spiral_waveform` designs spirals within the limits of a gradient system.
 
     Args:
       num_interleaves: L.

@@ -15,11 +15,12 @@ def spiral_waveform(size, fov, num_interleaves, max_gradient=40.0, max_slew=150.
     With the field of view :math:`F(r) = \text{fov} \sum_i d_i (r / r_{\max})^i` and L interleaves the path is
 
     .. math::
-        k = r e^{i \theta}, \quad \theta' = \frac{2 \pi}{L} F(r) r', \qquad |k'| \leq \gamma \min\Bigl(G_{\max}, \frac{1}{\gamma F \, \Delta
-        t}\Bigr), \quad |k''| \leq \gamma S_{\max}
+        k = r e^{i \theta}, \quad \theta' = \frac{2 \pi}{L} F(r) r', \qquad
+        |k'| \leq \gamma \min\Bigl(G_{\max}, \frac{1}{\gamma F \, \Delta t}\Bigr), \quad |k''| \leq \gamma S_{\max}
 
     and r'' is, at every instant, the largest that the limits allow: the larger root of :math:`|k''|^2 = (\gamma S_{\max})^2`, quadratic in r''.
-    Designed in numpy when it is built.
+    Designed in numpy when it is built:
+    its arguments cannot be traced.
 
     Args:
       size: n, matrix size of the image; r_max = n / (2 fov).
@@ -39,8 +40,7 @@ def spiral_waveform(size, fov, num_interleaves, max_gradient=40.0, max_slew=150.
 
     Reference:
       Hargreaves' variable-density spiral design, https://mrsrl.stanford.edu/~brian/vdspiral/; Glover (1999),
-      https://doi.org/10.1002/(SICI)1522-2594(199908)42:2<412::AID-MRM25>3.0.CO;2-U,
-      for the two regimes of the uniform case.
+      https://doi.org/10.1002/(SICI)1522-2594(199908)42:2<412::AID-MRM25>3.0.CO;2-U, for the two regimes of the uniform case.
     """
     limits = {
         "size": size,
