@@ -34,11 +34,11 @@ def test_poisson_disc_keeps_its_distance(key, shape, acceleration, slope):
     assert mask[shape[0] // 2 - 4 :, shape[1] // 2 - 4 :][:8, :8].all()
     y, x = np.ogrid[-(shape[0] // 2) : shape[0] - shape[0] // 2, -(shape[1] // 2) : shape[1] - shape[1] // 2]
     rho = 1 + slope * np.minimum(np.hypot(2 * y / shape[0], 2 * x / shape[1]), 1)
-    # discs of diameter s rho thrown at random until none fits cover .547 of the plane, and those with a random excess of up to 40 % somewhat less
+    # discs of diameter s rho thrown at random until none fits cover .547 of the plane; a grid and a random excess cost some
     jammed = np.sqrt(0.547 * 4 / np.pi * (1 / rho**2).sum() / (mask.sum() - 64))
     assert closest(mask, slope, 8) > 0.65 * jammed
     regular = np.asarray(poisson_disc(key, shape, acceleration, calibration=(8, 8), slope=slope, jitter=0.0))
-    assert closest(regular, slope, 8) > 0.85 * jammed
+    assert closest(regular, slope, 8) > 0.75 * jammed
 
 
 def test_poisson_disc_density(key):
