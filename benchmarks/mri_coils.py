@@ -64,15 +64,8 @@ def interleaved(functions, rounds):
 def row(case, peer, functions, rounds, quality):
     """One line of the table: ours and the peer's seconds, how many times faster, and `quality(ours, theirs)`, what is held against the target."""
     (ours, theirs), first, results = interleaved(functions, rounds)
-    return {
-        "case": case,
-        "peer": peer,
-        "medjax_s": ours,
-        "peer_s": theirs,
-        "times_faster": theirs / ours,
-        "medjax_first_s": first[0],
-        **quality(*results),
-    }
+    times = {"medjax_s": ours, "peer_s": theirs, "times_faster": theirs / ours, "medjax_first_s": first[0]}
+    return {"case": case, "peer": peer, **times, **quality(*results)}
 
 
 def overlap(a, b):
@@ -116,8 +109,8 @@ def whitening_rows(rounds=5):
     data, util = np.asarray(noise), sigpy.mri.util
 
     def quality(found, peer):
-        # sigpy whitens to unit variance of the real and of the imaginary part: 2 I
-        covariances = noise_covariance(found), noise_covariance(jnp.asarray(peer)) / 2
+        # sigpy's covariance is a sum, not a mean, over samples
+        covariances = noise_covariance(found), noise_covariance(jnp.asarray(peer)) * data.shape[1]
         errors = [float(np.abs(np.asarray(c) - np.eye(16)).max()) for c in covariances]
         return {"identity_error": errors[0], "peer_identity_error": errors[1]}
 
@@ -173,15 +166,26 @@ def g_map_rows(rounds=5, size=96, replicas=400, num_steps=100):
     return rows
 
 
+def poisson_disc_rows(rounds=5, size=256):
+    """Poisson discs of R = 4 with 24 x 24 calibration samples; ours runs in numpy, the peer's in numba."""
+    import sigpy.mri
+
+    def quality(found, peer):
+        return {"acceleration": size**2 / float(np.sum(found)), "peer_acceleration": size**2 / float(np.sum(peer))}
+
+    theirs = partial(sigpy.mri.poisson, (size, size), 4, calib=(24, 24), dtype=np.float32, crop_corner=False)
+    return [row("Poisson disc, R = 4", "sigpy", [partial(poisson_disc, jax.random.key(0), (size, size), 4), theirs], rounds, quality)]
+
+
 def rows(rounds=5):
     """All rows."""
-    return espirit_rows(rounds) + whitening_rows(rounds) + g_map_rows(rounds)
+    return espirit_rows(rounds) + whitening_rows(rounds) + g_map_rows(rounds) + poisson_disc_rows(rounds)
 
 
 def show(table):
     """One line a row."""
     for line in table:
-        rest = "  ".join(f"{key} {value:.3g}" for key, value in line.items() if key not in {"case", "peer", "medjax_s", "peer_s", "times_faster"})
+        rest = "  ".join(f"{key} {value:.5g}" for key, value in line.items() if key not in {"case", "peer", "medjax_s", "peer_s", "times_faster"})
         times = f"{line['medjax_s'] * 1e3:8.1f} ms  {line['peer']} {line['peer_s'] * 1e3:8.1f} ms  x{line['times_faster']:.1f}"
         print(f"{line['case']:28s} {times}  {rest}")
 
