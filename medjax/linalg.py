@@ -123,9 +123,9 @@ def operator_norm(A, x, num_steps: int = 30, key=None):
 
     .. math:: \|A v\| / \|v\|, \quad v = \arg\max \{\|A v\| : v \in \mathrm{span}(v_0, A^H A v_0, \ldots, (A^H A)^{k-1} v_0), \|v\| = 1\}
 
-    A lower bound by construction. With k steps in n dimensions, whatever the spectrum, its relative error is below
-    :math:`\tfrac12 (\ln(1.648 \sqrt n / \epsilon) / (2 k - 1))^2` except with probability :math:`\epsilon`; spectra with a gap do far better,
-    and `operator_norm_bounds` says how far. Vectors are kept orthogonal, so `num_steps` arrays like x are held.
+    A lower bound by construction. A relative error of :math:`\epsilon` in ||A||^2 after k steps in n dimensions has, over the starts and whatever the
+    spectrum, a probability of at most about :math:`\sqrt n \, e^{-(2 k - 1) \sqrt\epsilon}`; a gap in the spectrum does far better, and
+    `operator_norm_bounds` says how far. Vectors are kept orthogonal, so `num_steps` arrays like x are held.
     The derivative for the leaves of A is Re <A v, dA v> / ||A v||.
 
     Args:

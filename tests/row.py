@@ -12,6 +12,7 @@ class Row(NamedTuple):
     dtype: of its input, float64 or complex128.
     truth: `(A, x) -> A x`, the same map written another way, a dense matrix or a loop.
     tolerance: relative error against the truth; above 1e-11 only with the reason in the row.
+    wrong, wrong_data: shapes of x, and of y, that must be refused; None for the usual ones: a batch, an axis too few, a last axis too long.
     """
 
     make: Callable[[Any], Any]
@@ -19,3 +20,5 @@ class Row(NamedTuple):
     dtype: Any
     truth: Callable[[Any, Any], Any]
     tolerance: float = 1e-11
+    wrong: tuple[tuple[int, ...], ...] | None = None
+    wrong_data: tuple[tuple[int, ...], ...] | None = None

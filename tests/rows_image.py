@@ -1,14 +1,26 @@
 """Contract rows of the operators between images, and of those made of operators."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from row import Row
 from rows_ct import ANGLES, rays
+from scipy import ndimage
 
-from medjax.operators.algebra import compose, scale
+from medjax.operators.algebra import add, adjoint, compose, identity, normal, restrict, scale, stack
+from medjax.operators.blur import blur
+from medjax.operators.complex_channels import complex_channels
+from medjax.operators.downsample import downsample
+from medjax.operators.gradient import gradient
+from medjax.operators.inpaint import inpaint
 from medjax.operators.parallel_beam import parallel_beam
+from medjax.operators.warp import warp
+from medjax.operators.wavelet import wavelet
+
+DAUBECHIES_2 = np.array([1 + 3**0.5, 3 + 3**0.5, 3 - 3**0.5, 1 - 3**0.5]) / 4 / 2**0.5  # 4 taps
 
 
 @jax.tree_util.register_dataclass
@@ -23,6 +35,26 @@ class Flip:
     adjoint = __call__
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """w x on columns, an operator from `[n]` to `[m]` with the leaf w."""
+
+    w: jax.Array
+
+    def __call__(self, x):
+        """w x."""
+        return self.w.astype(x.dtype) @ x
+
+    def adjoint(self, y):
+        """w^H y."""
+        return jnp.conj(self.w.astype(y.dtype)).T @ y
+
+
+def _matrix(key, *shape):
+    return Matrix(jax.random.normal(key, shape))
+
+
 def _scaled(A, x):
     return 0.7 * rays(A.inner, x)
 
@@ -31,9 +63,133 @@ def _composed(A, x):
     return (2 - 1j) * (rays(A.outer, x.real[::-1]) + 1j * rays(A.outer, x.imag[::-1]))
 
 
+def _added(A, x):
+    return (np.asarray(A.first.w) + 0.3 * np.asarray(A.second.inner.w)) @ np.asarray(x)
+
+
+def _several(key):
+    return stack(complex_channels(), compose(_matrix(key, 3, 4), Flip()), scale(jnp.asarray(0.2), identity()))
+
+
+def _stacked(A, x):
+    x = np.asarray(x)
+    return x[:, 0] + 1j * x[:, 1], np.asarray(A.operators[1].outer.w) @ x[::-1], 0.2 * x
+
+
+def _normal(A, x):
+    return np.asarray(A.inner.w).T @ (np.asarray(A.inner.w) @ np.asarray(x))
+
+
+def _restricted(A, x):
+    return np.asarray(A.inner.mask * x)[[5, 1, 1, 7]]
+
+
+def convolved(A, x):
+    """The sum over kernel entries of shifted images."""
+    kernel, x, out = np.asarray(A.kernel), np.asarray(x), 0
+    for j in np.ndindex(kernel.shape):
+        shift = [a - n // 2 for a, n in zip(j, kernel.shape, strict=True)]
+        moved = np.roll(x, shift, range(x.ndim)) if A.boundary == "periodic" else ndimage.shift(x, shift, order=0, mode="grid-constant")
+        out = out + kernel[j] * moved
+    return out
+
+
+def _resized(A, x):
+    shape = [n // w.shape[1] for n, w in zip(x.shape, A.weights, strict=True)]
+    return jax.image.resize(x, shape, "cubic", antialias=True)
+
+
+def _block_means(A, x):
+    return np.asarray(x).reshape(4, 3, 5, 2).mean((1, 3))
+
+
+def _one_level(low, x, axis):
+    """Daubechies' step along one axis by its matrix, row by row."""
+    length, high = x.shape[axis], low[::-1] * (-1.0) ** np.arange(low.size)
+    matrix = np.zeros((length, length))
+    for k, i in itertools.product(range(length // 2), range(low.size)):
+        column = (2 * k + i - (low.size // 2 - 1)) % length
+        matrix[k, column] += low[i]
+        matrix[length // 2 + k, column] += high[i]
+    return np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+
+
+def _wavelets(low):
+    def truth(A, x):
+        x = np.array(x)
+        for level in range(A.levels):
+            corner = tuple(slice(n >> level) for n in x.shape)
+            for axis in range(x.ndim):
+                x[corner] = _one_level(low, x[corner], axis)
+        return x
+
+    return truth
+
+
+def _differences(A, x):
+    x, out = np.asarray(x), np.zeros((len(A.spacing), *x.shape), x.dtype)
+    for axis, step in enumerate(np.asarray(A.spacing)):
+        to, of = (tuple(slice(*bounds) if a == axis else slice(None) for a in range(x.ndim)) for bounds in ((1, None), (None, -1)))
+        out[axis][of] = (x[to] - x[of]) / step
+    return out
+
+
+def _moved(A, x):
+    places = np.asarray(A.field) + np.indices(A.field.shape[1:])
+    mode = {"zero": "grid-constant", "nearest": "nearest"}[A.boundary]
+    return ndimage.map_coordinates(np.asarray(x), places, order=1, mode=mode)
+
+
+def _field(key, *shape):
+    return 2 * jax.random.normal(key, (len(shape), *shape))
+
+
+REAL, COMPLEX = jnp.float64, jnp.complex128
 OPERATORS = {
-    "scale": Row(lambda key: scale(jnp.asarray(0.7), parallel_beam(12, ANGLES, model="joseph")), (12, 12), jnp.float64, _scaled),
-    "compose": Row(
-        lambda key: compose(parallel_beam(12, ANGLES, model="joseph"), scale(jnp.asarray(2 - 1j), Flip())), (12, 12), jnp.complex128, _composed
+    "scale": Row(lambda key: scale(jnp.asarray(0.7), parallel_beam(12, ANGLES, model="joseph")), (12, 12), REAL, _scaled),
+    "compose": Row(lambda key: compose(parallel_beam(12, ANGLES, model="joseph"), scale(jnp.asarray(2 - 1j), Flip())), (12, 12), COMPLEX, _composed),
+    "add": Row(
+        lambda key: add(_matrix(key, 3, 5), scale(jnp.asarray(0.3), _matrix(key, 3, 5))),
+        (5,),
+        COMPLEX,
+        _added,
+        wrong=((4,), ()),
+        wrong_data=((4,), ()),
     ),
+    "stack": Row(_several, (4, 2), REAL, _stacked, wrong=((4, 3), (5, 2))),
+    "adjoint": Row(
+        lambda key: adjoint(_matrix(key, 3, 5)),
+        (3,),
+        REAL,
+        lambda A, x: np.asarray(A.inner.w).T @ np.asarray(x),
+        wrong=((4,), ()),
+        wrong_data=((4,), ()),
+    ),
+    "normal": Row(lambda key: normal(_matrix(key, 3, 5)), (5,), COMPLEX, _normal, wrong=((4,), ()), wrong_data=((4,), ())),
+    "restrict": Row(lambda key: restrict(inpaint(jax.random.uniform(key, (8, 5))), [5, 1, 1, -1], 8), (8, 5), COMPLEX, _restricted),
+    "identity": Row(lambda key: identity(), (4, 3), COMPLEX, lambda A, x: x, wrong=(), wrong_data=()),
+    "blur": Row(lambda key: blur(jax.random.normal(key, (4, 3)), (7, 8)), (7, 8), COMPLEX, convolved),
+    "blur_wide": Row(lambda key: blur(jax.random.normal(key, (9, 14)), (8, 5)), (8, 5), REAL, convolved),
+    "blur_zero": Row(lambda key: blur(jax.random.normal(key, (4, 19)), (7, 8), "zero"), (7, 8), REAL, convolved),
+    "blur_volume": Row(lambda key: blur(jax.random.normal(key, (3, 2, 4)), (4, 5, 6), "zero"), (4, 5, 6), REAL, convolved),
+    "downsample": Row(lambda key: downsample((12, 10), (3, 2)), (12, 10), REAL, _block_means),
+    "downsample_cubic": Row(lambda key: downsample((12, 10), (3, 2), "cubic"), (12, 10), REAL, _resized),
+    "inpaint": Row(lambda key: inpaint(jax.random.bernoulli(key, 0.5, (8, 7))), (8, 7), COMPLEX, lambda A, x: np.asarray(A.mask) * x),
+    "inpaint_channels": Row(
+        lambda key: inpaint(jax.random.uniform(key, (6, 7))),
+        (6, 7, 2),
+        REAL,
+        lambda A, x: np.asarray(A.mask)[:, :, None] * x,
+        wrong=((7, 6, 2), (6,)),
+        wrong_data=((7, 6, 2), (6,)),
+    ),
+    "wavelet_haar": Row(lambda key: wavelet((8, 12), "haar", 2), (8, 12), COMPLEX, _wavelets(np.full(2, 0.5**0.5))),
+    "wavelet_volume": Row(lambda key: wavelet((4, 8, 2), "db2", 1), (4, 8, 2), REAL, _wavelets(DAUBECHIES_2)),
+    "gradient": Row(lambda key: gradient(), (6, 7), COMPLEX, _differences, wrong=((7,), ()), wrong_data=((6, 7), (3, 6, 7))),
+    "gradient_volume": Row(
+        lambda key: gradient(3, (3.0, 1.0, 0.5)), (4, 5, 6), REAL, _differences, wrong=((7,), (6, 7)), wrong_data=((3, 5, 6), (2, 4, 5, 6))
+    ),
+    "warp": Row(lambda key: warp(_field(key, 7, 8)), (7, 8), COMPLEX, _moved),
+    "warp_nearest": Row(lambda key: warp(_field(key, 9, 6), "nearest"), (9, 6), REAL, _moved),
+    "warp_volume": Row(lambda key: warp(_field(key, 4, 5, 3)), (4, 5, 3), REAL, _moved),
 }

@@ -32,6 +32,8 @@ def _channels(key):
 OPERATORS = {
     "masked_fourier": Row(lambda key: masked_fourier(1.0 * jax.random.bernoulli(key, 0.5, (10, 15))), (10, 15), jnp.complex128, _masked),
     "masked_fourier_bool": Row(lambda key: masked_fourier(jax.random.bernoulli(key, 0.5, (9, 8))), (9, 8), jnp.complex128, _masked),
-    "complex_channels": Row(lambda key: complex_channels(), (6, 7, 2), jnp.float64, lambda A, x: _complex(x)),
+    "complex_channels": Row(
+        lambda key: complex_channels(), (6, 7, 2), jnp.float64, lambda A, x: _complex(x), wrong=((6, 7), (6, 7, 3)), wrong_data=()
+    ),
     "fourier_of_channels": Row(_channels, (6, 7, 2), jnp.float64, lambda A, x: _masked(A.outer, _complex(x))),
 }

@@ -4,8 +4,15 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from medjax.typing import Leaf, Operator
+
+
+def identity() -> Operator:
+    """x as it is, an array or a pytree: the operator of denoising, or one block of a `stack`."""
+    return _Identity()
 
 
 def compose(A: Operator, B: Operator) -> Operator:
@@ -32,6 +39,104 @@ def scale(c, A: Operator) -> Operator:
       An operator with the leaves of A and c.
     """
     return _Scaled(c, A)
+
+
+def add(A: Operator, B: Operator) -> Operator:
+    """The sum: `x -> A(x) + B(x)`.
+
+    Args:
+      A: operator.
+      B: operator of the same domain and range; the outputs have one shape and one structure, or calling the sum raises `ValueError`.
+
+    Returns:
+      An operator with the leaves of both.
+    """
+    return _Sum(A, B)
+
+
+def stack(*operators: Operator) -> Operator:
+    r"""Several measurements of one x: `x -> (A_1(x), A_2(x), ...)`, a tuple, so that shapes and dtypes may differ.
+
+    .. math:: A^H (y_1, y_2, \ldots) = \sum_i A_i^H y_i
+
+    `linalg.vdot` and `linalg.norm` take such a tuple, and so do the solvers; weigh a block by `scale`.
+
+    Args:
+      operators: at least one, all of one domain.
+
+    Returns:
+      An operator with the leaves of all.
+
+    Raises:
+      ValueError: without operators.
+    """
+    if not operators:
+        raise ValueError("stack needs at least one operator, got none")
+    return _Stack(tuple(operators))
+
+
+def adjoint(A: Operator) -> Operator:
+    """A^H as an operator: `y -> A.adjoint(y)`, whose adjoint is A.
+
+    Args:
+      A: operator.
+
+    Returns:
+      An operator with the leaves of A; A itself where A is an adjoint already.
+    """
+    return A.inner if isinstance(A, _Adjoint) else _Adjoint(A)
+
+
+def normal(A: Operator) -> Operator:
+    """A^H A, self-adjoint and positive: `x -> A.adjoint(A(x))`, the matrix of the normal equations.
+
+    Args:
+      A: operator.
+
+    Returns:
+      An operator with the leaves of A.
+    """
+    return _Normal(A)
+
+
+def restrict(A: Operator, indices, size: int | None = None) -> Operator:
+    """Some of the measurements: `x -> A(x)[indices]` along the first axis.
+
+    A CT operator computes the wanted views alone (its method `views`); any other computes all and drops the rest.
+
+    Args:
+      A: operator; its output is one array.
+      indices: `[k]` integers, also repeated ones, or a slice; an array is a leaf.
+      size: length of the first axis of A(x); not needed where A has a method `views`.
+
+    Returns:
+      An operator with the leaves of A and the indices.
+
+    Raises:
+      ValueError: without indices or size, or (if they are known) for indices out of range.
+    """
+    if hasattr(A, "views"):
+        return A.views(indices)
+    if size is None:
+        raise ValueError(f"restrict needs size, the length of the first axis of A(x), for {type(A).__name__} without a method views")
+    places = jnp.arange(size)[indices] if isinstance(indices, slice) else jnp.asarray(indices)
+    if places.ndim != 1 or places.size == 0 or not jnp.issubdtype(places.dtype, jnp.integer):
+        raise ValueError(f"restrict needs indices [k] of integers, k > 0, got shape {places.shape} of {places.dtype}")
+    if not isinstance(places, Tracer) and not np.all((np.asarray(places) >= -size) & (np.asarray(places) < size)):
+        raise ValueError(f"restrict needs indices from {-size} to {size - 1}, got {np.asarray(places).min()} to {np.asarray(places).max()}")
+    return _Restriction(places, A, size)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Identity:
+    """I."""
+
+    def __call__(self, x):
+        """x."""
+        return x
+
+    adjoint = __call__
 
 
 @jax.tree_util.register_dataclass
@@ -61,9 +166,106 @@ class _Scaled:
 
     def __call__(self, x):
         """c A x."""
-        y = self.inner(x)
-        return y * jnp.asarray(self.factor, y.dtype)
+        return jax.tree.map(lambda y: y * jnp.asarray(self.factor, y.dtype), self.inner(x))
 
     def adjoint(self, y):
         """conj(c) A^H y."""
-        return self.inner.adjoint(y * jnp.conj(jnp.asarray(self.factor, y.dtype)))
+        return self.inner.adjoint(jax.tree.map(lambda y: y * jnp.conj(jnp.asarray(self.factor, y.dtype)), y))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Sum:
+    """A + B."""
+
+    first: Operator
+    second: Operator
+
+    def __call__(self, x):
+        """A x + B x."""
+        return _added(self.first(x), self.second(x))
+
+    def adjoint(self, y):
+        """A^H y + B^H y."""
+        return _added(self.first.adjoint(y), self.second.adjoint(y))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Stack:
+    """(A_1, A_2, ...)."""
+
+    operators: tuple[Operator, ...]
+
+    def __call__(self, x):
+        """(A_1 x, A_2 x, ...)."""
+        return tuple(A(x) for A in self.operators)
+
+    def adjoint(self, y):
+        """The sum of A_i^H y_i."""
+        if not isinstance(y, tuple | list) or len(y) != len(self.operators):
+            raise ValueError(f"got data of {len(jax.tree.leaves(y))} arrays, a tuple of {len(self.operators)} blocks is needed")
+        first, *others = (A.adjoint(block) for A, block in zip(self.operators, y, strict=True))
+        for each in others:
+            first = _added(first, each)
+        return first
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Adjoint:
+    """A^H."""
+
+    inner: Operator
+
+    def __call__(self, y):
+        """A^H y."""
+        return self.inner.adjoint(y)
+
+    def adjoint(self, x):
+        """A x."""
+        return self.inner(x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Normal:
+    """A^H A."""
+
+    inner: Operator
+
+    def __call__(self, x):
+        """A^H A x."""
+        return self.inner.adjoint(self.inner(x))
+
+    adjoint = __call__
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Restriction:
+    """Some entries of A x along its first axis."""
+
+    indices: Leaf
+    inner: Operator
+    size: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x):
+        """(A x)[indices]."""
+        y = self.inner(x)
+        if y.shape[0] != self.size:
+            raise ValueError(f"A(x) is {list(y.shape)}, the restriction says {self.size} along the first axis")
+        return y[self.indices]
+
+    def adjoint(self, y):
+        """A^H of y put back where it was measured, zero elsewhere; repeated measurements add up."""
+        if y.shape[:1] != self.indices.shape:
+            raise ValueError(f"data are {list(y.shape)}, the restriction says {list(self.indices.shape)} along the first axis")
+        return self.inner.adjoint(jnp.zeros((self.size, *y.shape[1:]), y.dtype).at[self.indices].add(y))
+
+
+def _added(a, b):
+    """a + b of two pytrees of one structure and the same shapes."""
+    if jax.tree.map(jnp.shape, a) != jax.tree.map(jnp.shape, b):
+        raise ValueError(f"got terms of shapes {jax.tree.map(jnp.shape, a)} and {jax.tree.map(jnp.shape, b)}, they must be equal")
+    return jax.tree.map(jnp.add, a, b)

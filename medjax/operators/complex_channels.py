@@ -14,6 +14,8 @@ class ComplexChannels:
 
     def __call__(self, x):
         """Real `[..., 2]` to complex `[...]`."""
+        if x.shape[-1:] != (2,) or jnp.iscomplexobj(x):
+            raise ValueError(f"complex_channels takes real [..., 2], got shape {list(x.shape)} of {x.dtype}")
         return lax.complex(x[..., 0], x[..., 1])
 
     def adjoint(self, z):

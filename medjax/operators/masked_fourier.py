@@ -24,11 +24,17 @@ class MaskedFourier:
 
     def __call__(self, x):
         """M F x, complex `[h, w]`, zero where nothing is sampled."""
+        self._check("image", x)
         return self.mask * _fourier(jnp.fft.fft2, x)
 
     def adjoint(self, y):
         """F^H M^H y, complex `[h, w]`: the zero-filled reconstruction."""
+        self._check("k-space", y)
         return _fourier(jnp.fft.ifft2, jnp.conj(self.mask) * y)
+
+    def _check(self, what, a):
+        if a.shape != self.mask.shape:
+            raise ValueError(f"{what} is {list(a.shape)}, the mask says {list(self.mask.shape)}")
 
 
 def masked_fourier(mask):

@@ -21,7 +21,7 @@ def tv_reconstruction(A: Operator, y, sigma_y, strength, nonnegative: bool = Fal
 
     Both terms are dualised in `pdhg`. Rays differ in weight by orders of magnitude, which stalls scalar steps, so steps are diagonal:
     with :math:`w = 1 / \sigma_y` the data block steps in proportion to :math:`w^{3/2}`, a pixel in inverse proportion to
-    :math:`d = |A^* w^{3/2} A 1|`, and power iteration on the scaled operator makes the bound on the steps true for any A. The balance of
+    :math:`d = |A^* w^{3/2} A 1|`, and the norm of the scaled operator makes the bound on the steps true for any A. The balance of
     primal and dual steps follows from the size of the steepest-descent image of y.
 
     Args:
@@ -83,7 +83,7 @@ def _steps(A, y, weight, strength):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Weighted:
-    """left A right, with arrays left and right, for the power iteration."""
+    """left A right, with arrays left and right, for its norm."""
 
     left: Leaf
     A: Operator
