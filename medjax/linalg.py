@@ -153,8 +153,8 @@ def operator_norm_bounds(A, x, num_steps: int = 30, key=None, failure: float = 1
     .. math:: p_k(t) = \prod_{i=1}^k \frac{t - \theta_i}{\beta_i}, \quad \|A\|^2 \le t \; \text{where} \; p_k(t) = 1 / \delta,
         \; \delta = \epsilon \sqrt{\pi / (2 n)}
 
-    with Ritz values theta and Lanczos coefficients beta: :math:`v_k = p_k(A^H A) v_0` has length 1, so :math:`|p_k(\|A\|^2)| \le 1 / |\gamma|` with gamma
-    the component of the start along the top singular vector, which is below delta with a probability of at most epsilon.
+    with Ritz values theta and Lanczos coefficients beta: :math:`v_k = p_k(A^H A) v_0` has length 1, so :math:`|p_k(\|A\|^2)| \le 1 / |\gamma|`
+    with gamma the component of the start along the top singular vector, which is below delta with a probability of at most epsilon.
 
     Args:
       A: an operator.
@@ -210,18 +210,20 @@ def _lanczos(A, x, num_steps, key):
         halves = [lax.complex(*jnp.split(p, 2)) if jnp.issubdtype(a.dtype, jnp.complexfloating) else p for p, a in zip(parts, leaves, strict=True)]
         return jax.tree.unflatten(tree, [h.reshape(a.shape).astype(a.dtype) for h, a in zip(halves, leaves, strict=True)])
 
-    def step(basis, j):
+    def step(carry, j):
+        basis, previous = carry
         w = lax.stop_gradient(flat(A.adjoint(A(unflat(basis[j])))))
         length, alpha = jnp.linalg.norm(w), basis[j] @ w
-        w = w - alpha * basis[j]
+        w = w - alpha * basis[j] - previous * basis[j - 1]  # what is left may be tiny, and only then made orthogonal to all
         w = w - (basis @ w) @ basis
         beta = jnp.linalg.norm(w)
         going = beta > 10 * jnp.finfo(dtype).eps * length  # less is rounding: the Krylov space is exhausted
-        w = jnp.where(going, w / jnp.where(going, beta, 1), 0)
-        return basis.at[j + 1].set(w), (alpha, jnp.where(going, beta, 0))
+        w, beta = jnp.where(going, w / jnp.where(going, beta, 1), 0), jnp.where(going, beta, 0)
+        return (basis.at[j + 1].set(w), beta), (alpha, beta)
 
     start = jax.random.normal(jax.random.key(0) if key is None else key, (size,), dtype)
     basis = jnp.zeros((num + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start))
-    basis, (alphas, betas) = lax.scan(step, basis, jnp.arange(num))
+    (basis, _), (alphas, betas) = lax.scan(step, (basis, jnp.zeros((), dtype)), jnp.arange(num))
     ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
-    return ritz, betas, unflat(vectors[:, -1] @ basis[:-1]), size
+    top = jnp.where(ritz[-1] > 0, vectors[:, -1] @ basis[:-1], basis[0])  # of a zero operator any vector is the top one
+    return ritz, betas, unflat(top), size

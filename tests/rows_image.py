@@ -145,6 +145,7 @@ def _field(key, *shape):
 
 
 REAL, COMPLEX = jnp.float64, jnp.complex128
+COLUMN = {"wrong": ((4,), ()), "wrong_data": ((4,), ())}  # a matrix takes several columns, too
 OPERATORS = {
     "scale": Row(lambda key: scale(jnp.asarray(0.7), parallel_beam(12, ANGLES, model="joseph")), (12, 12), REAL, _scaled),
     "compose": Row(lambda key: compose(parallel_beam(12, ANGLES, model="joseph"), scale(jnp.asarray(2 - 1j), Flip())), (12, 12), COMPLEX, _composed),
@@ -165,7 +166,7 @@ OPERATORS = {
         wrong=((4,), ()),
         wrong_data=((4,), ()),
     ),
-    "normal": Row(lambda key: normal(_matrix(key, 3, 5)), (5,), COMPLEX, _normal, wrong=((4,), ()), wrong_data=((4,), ())),
+    "normal": Row(lambda key: normal(_matrix(key, 3, 5)), (5,), COMPLEX, _normal, **COLUMN),
     "restrict": Row(lambda key: restrict(inpaint(jax.random.uniform(key, (8, 5))), [5, 1, 1, -1], 8), (8, 5), COMPLEX, _restricted),
     "identity": Row(lambda key: identity(), (4, 3), COMPLEX, lambda A, x: x, wrong=(), wrong_data=()),
     "blur": Row(lambda key: blur(jax.random.normal(key, (4, 3)), (7, 8)), (7, 8), COMPLEX, convolved),

@@ -115,8 +115,9 @@ def restrict(A: Operator, indices, size: int | None = None) -> Operator:
     Raises:
       ValueError: without indices or size, or (if they are known) for indices out of range.
     """
-    if hasattr(A, "views"):
-        return A.views(indices)
+    views = getattr(A, "views", None)
+    if views is not None:
+        return views(indices)
     if size is None:
         raise ValueError(f"restrict needs size, the length of the first axis of A(x), for {type(A).__name__} without a method views")
     places = jnp.arange(size)[indices] if isinstance(indices, slice) else jnp.asarray(indices)
@@ -136,7 +137,9 @@ class _Identity:
         """x."""
         return x
 
-    adjoint = __call__
+    def adjoint(self, y):
+        """y."""
+        return y
 
 
 @jax.tree_util.register_dataclass
@@ -218,13 +221,13 @@ class _Adjoint:
 
     inner: Operator
 
-    def __call__(self, y):
-        """A^H y."""
-        return self.inner.adjoint(y)
+    def __call__(self, x):
+        """A^H x."""
+        return self.inner.adjoint(x)
 
-    def adjoint(self, x):
-        """A x."""
-        return self.inner(x)
+    def adjoint(self, y):
+        """A y."""
+        return self.inner(y)
 
 
 @jax.tree_util.register_dataclass
@@ -238,7 +241,9 @@ class _Normal:
         """A^H A x."""
         return self.inner.adjoint(self.inner(x))
 
-    adjoint = __call__
+    def adjoint(self, y):
+        """A^H A y."""
+        return self(y)
 
 
 @jax.tree_util.register_dataclass

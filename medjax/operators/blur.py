@@ -71,12 +71,13 @@ class Blur:
         wrapped = jnp.zeros(lengths, kernel.dtype).at[places].add(kernel)
         return _forward(wrapped.astype(dtype))
 
-    def _lengths(self):
+    def _lengths(self) -> tuple[int, ...]:
         """Of the transform: those of the image, or longer ones, that keep what would wrap around outside the image."""
         if self.boundary == "periodic":
             return self.shape
         reach = [min(k // 2, n - 1) for k, n in zip(self.kernel.shape, self.shape, strict=True)]
-        return tuple(next_fast_len(n + r, True) for n, r in zip(self.shape, reach, strict=True))
+        lengths: list = [next_fast_len(n + r, True) for n, r in zip(self.shape, reach, strict=True)]
+        return tuple(lengths)
 
     def _filtered(self, x, multiply):
         if x.shape != self.shape:

@@ -11,8 +11,8 @@ from medjax.typing import Operator
 def dense(A: Operator, shape, dtype=float):
     r"""The matrix of A, column by column: :math:`M_{i j} = (A e_j)_i`, so that A(x) ravelled is M x ravelled.
 
-    The outputs of a `stack` follow one another. On real x an operator may give complex data: then M is complex, and the adjoint that belongs to real x
-    is :math:`\mathrm{Re}(M^H y)`.
+    The outputs of a `stack` follow one another. On real x an operator may give complex data: then M is complex, and the adjoint that
+    belongs to real x is :math:`\mathrm{Re}(M^H y)`.
 
     Args:
       A: operator; tried on all columns at once, so the matrix and its intermediate results must fit into memory.

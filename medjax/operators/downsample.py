@@ -77,7 +77,10 @@ def _decimated(x, weights):
     num_blocks, factor = weights.shape
     length, further = x.shape[0] // factor, num_blocks // 2
     blocks = jnp.pad(x.reshape(length, factor, *x.shape[1:]), [(further, further)] + [(0, 0)] * x.ndim)
-    return sum(jnp.einsum("ir...,r->i...", blocks[b : b + length], weights[b].astype(x.dtype)) for b in range(num_blocks))
+    total = jnp.zeros((length, *x.shape[1:]), x.dtype)
+    for b in range(num_blocks):
+        total += jnp.einsum("ir...,r->i...", blocks[b : b + length], weights[b].astype(x.dtype))
+    return total
 
 
 def _weights(factor, kernel_fn, radius):

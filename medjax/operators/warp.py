@@ -17,8 +17,8 @@ def warp(field, boundary: str = "zero"):
     so a positive u_0 fetches from further down. Interpolation is (bi-, tri-) linear: the derivative for the field is exact where positions lie inside
     a cell, and one-sided on pixel centres.
 
-    A x gathers. The adjoint scatters: pixels that fetch from one m are known only by the inverse of n -> n + u(n), which folds and tears have not, and
-    sorting them costs more than adding up. On GPU its sums are in no fixed order, so they vary in the last digit.
+    A x gathers. The adjoint scatters: pixels that fetch from one m are known only by the inverse of n -> n + u(n), which folds and tears have
+    not, and sorting them costs more than adding up. On GPU its sums are in no fixed order, so they vary in the last digit.
 
     Args:
       field: u `[2, h, w]` or `[3, d, h, w]` [pixels], down (for volumes: slice, down) and to the right; a leaf.
@@ -72,7 +72,7 @@ class Warp:
         return padded.reshape(-1, *x.shape[len(shape) :])
 
     def _corners(self, x):
-        """Flat index into the padded image and weight, for each corner of the cells; a weight has the rank of x without its image axes and one more."""
+        """Flat index into the padded image and weight, for each corner of the cells; weights have one axis for the image, then those of channels."""
         shape, dtype = self.field.shape[1:], jnp.finfo(x.dtype).dtype
         lower, upper_weight = [], []
         for axis, n in enumerate(shape):

@@ -17,12 +17,13 @@ def wavelet(shape, name: str = "db4", levels: int = 3):
         a_k = \sum_{i=0}^{L-1} h_i \, x_{2 k + i - (N - 1)}, \quad d_k = \sum_{i=0}^{L-1} (-1)^i h_{L - 1 - i} \, x_{2 k + i - (N - 1)}
 
     indices modulo the length, along all axes; the next level treats the corner of all a. The output has the shape of the input: per axis the
-    first half holds a, the second d, and so on inside the corner. That is the layout of `pywt.coeffs_to_array` of `pywt.wavedecn(x, name, mode="periodization")`,
-    with the same values. A^H is the inverse.
+    first half holds a, the second d, and so on inside the corner. That is the layout that `pywt.coeffs_to_array` gives the coefficients of
+    `pywt.wavedecn(x, name, mode="periodization")`, with the same values. A^H is the inverse.
 
     Args:
       shape: of x, one to three axes, each divisible by 2^levels.
-      name: "haar" or "db1" to "db10", the number counting the vanishing moments N: "db2" is Daubechies' filter of 4 taps, "db4" that of 8, "db8" of 16.
+      name: "haar" or "db1" to "db10", the number counting the vanishing moments N: Daubechies' filter of 4 taps is "db2", that of 8 taps "db4",
+        that of 16 taps "db8".
       levels: number of levels.
 
     Returns:
@@ -77,23 +78,25 @@ class Wavelet:
         return low.tolist(), (low[::-1] * (-1.0) ** np.arange(len(low))).tolist()
 
     def _analyse(self, x):
-        """One level along the first axis: the phases x_{2k + p} weighed and rolled."""
+        """One level along the first axis: weighted sums of the phases x_{2k} and x_{2k + 1}, wrapped around at both ends."""
         low, high = self._filters()
-        approximation = detail = 0
+        half, before, after = x.shape[0] // 2, self.vanishing_moments // 2, (len(low) - self.vanishing_moments) // 2
+        phases = [jnp.pad(x[p::2], [(before, after)] + [(0, 0)] * (x.ndim - 1), mode="wrap") for p in (0, 1)]
+        approximation = detail = jnp.zeros((half, *x.shape[1:]), x.dtype)
         for i in range(len(low)):
-            place = i - (self.vanishing_moments - 1)
-            phase = jnp.roll(x[place % 2 :: 2], -(place // 2), 0)
-            approximation, detail = approximation + low[i] * phase, detail + high[i] * phase
+            shift, phase = divmod(i - (self.vanishing_moments - 1), 2)
+            part = phases[phase][before + shift : before + shift + half]
+            approximation, detail = approximation + low[i] * part, detail + high[i] * part
         return jnp.concatenate([approximation, detail])
 
     def _synthesise(self, y):
         """The transpose of `_analyse`."""
         low, high = self._filters()
         approximation, detail = jnp.split(y, 2)
-        phases = [0, 0]
+        phases = [jnp.zeros_like(detail), jnp.zeros_like(detail)]
         for i in range(len(low)):
-            place = i - (self.vanishing_moments - 1)
-            phases[place % 2] += jnp.roll(low[i] * approximation + high[i] * detail, place // 2, 0)
+            shift, phase = divmod(i - (self.vanishing_moments - 1), 2)
+            phases[phase] += jnp.roll(low[i] * approximation + high[i] * detail, shift, 0)
         return jnp.stack(phases, 1).reshape(y.shape)
 
 

@@ -10,8 +10,8 @@ def wiener(A: Blur, y, noise_to_signal):
 
     .. math:: \hat U = \frac{\bar K}{|K|^2 + S_n / S_u} F
 
-    with F the transform of y and K that of the kernel. With the power spectra of noise and image it is the best linear estimate; a constant is Tikhonov's
-    inverse :math:`\arg\min_x \|A x - y\|^2 + c \|x\|^2`.
+    with F the transform of y and K that of the kernel. With the power spectra of noise and image it is the best linear estimate; a constant is
+    Tikhonov's inverse :math:`\arg\min_x \|A x - y\|^2 + c \|x\|^2`.
 
     Args:
       A: a periodic `blur`.
