@@ -17,6 +17,8 @@ from medjax.operators.downsample import downsample
 from medjax.operators.gradient import gradient
 from medjax.operators.inpaint import inpaint
 from medjax.operators.parallel_beam import parallel_beam
+from medjax.operators.pet import pet
+from medjax.operators.ultrasound import ultrasound
 from medjax.operators.warp import warp
 from medjax.operators.wavelet import wavelet
 
@@ -140,6 +142,36 @@ def _moved(A, x):
     return ndimage.map_coordinates(np.asarray(x), places, order=1, mode=mode)
 
 
+def _pet(key):
+    return pet(parallel_beam(12, ANGLES), 0.1 * jax.random.uniform(key, (12, 12)), jax.random.uniform(key, (6, 17)))
+
+
+def echoes(A, x):
+    """Channel data, scatterer by scatterer, with the sum over samples written out."""
+    out = np.zeros((len(A.transmits), len(A.elements), A.num_samples), complex)
+    pulse, k = A.pulse(), np.arange(A.num_samples)
+    reach = np.arange(len(pulse)) - len(pulse) // 2
+    for t, e, r, c in np.ndindex(*out.shape[:2], *x.shape):
+        (px, pz), transmit = np.asarray(A.grid[:, r, c]), np.asarray(A.transmits[t])
+        away = pz * np.cos(transmit) + px * np.sin(transmit) if transmit.ndim == 0 else np.hypot(px - transmit[0], pz - transmit[1])
+        delay = (away + np.hypot(px - A.elements[e], pz)) / A.sound_speed
+        if A.f_number and abs(px - A.elements[e]) > pz / (2 * A.f_number):
+            continue
+        hat = np.maximum(0, 1 - np.abs(k - (delay - A.first_time) * A.sampling_rate))
+        line = sum(g * np.interp(k - shift, k, hat, left=0, right=0) for g, shift in zip(pulse, reach, strict=True))
+        out[t, e] += x[r, c] * np.exp(-2j * np.pi * A.frequency * delay) * line
+    return out
+
+
+def _plane_waves(key):
+    return ultrasound((4, 5), 0.2, 4, 0.3, 40, first_depth=2.0, angles=(-0.2, 0.1), first_time=1.5)
+
+
+def _synthetic(key):
+    sources = ((-0.5, 0.0), (0.3, -1.0))
+    return ultrasound((3, 4), 0.25, 3, 0.4, 30, first_depth=2.0, sources=sources, first_time=2.0, f_number=1.7, sampling_rate=6.0)
+
+
 def _field(key, *shape):
     return 2 * jax.random.normal(key, (len(shape), *shape))
 
@@ -192,5 +224,8 @@ OPERATORS = {
     ),
     "warp": Row(lambda key: warp(_field(key, 7, 8)), (7, 8), COMPLEX, _moved),
     "warp_nearest": Row(lambda key: warp(_field(key, 9, 6), "nearest"), (9, 6), REAL, _moved),
+    "pet": Row(_pet, (12, 12), REAL, lambda A, x: np.asarray(A.factors) * rays(A.projector, x)),
+    "ultrasound": Row(_plane_waves, (4, 5), COMPLEX, echoes),
+    "ultrasound_sources": Row(_synthetic, (3, 4), COMPLEX, echoes),
     "warp_volume": Row(lambda key: warp(_field(key, 4, 5, 3)), (4, 5, 3), REAL, _moved),
 }

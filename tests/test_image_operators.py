@@ -128,6 +128,7 @@ def test_smooth_images_have_no_details():
     assert np.max(np.abs(details[1:-2])) < 1e-10 < np.max(np.abs(details[-2:]))
 
 
+@pytest.mark.filterwarnings("ignore:Level value")  # PyWavelets warns where the filter is longer than the coarsest level
 @pytest.mark.parametrize("name", ["haar", "db2", "db4", "db8"])
 @pytest.mark.parametrize("shape, levels", [((16, 24), 3), ((8, 4, 16), 2)])
 def test_wavelets_equal_pywavelets(name, shape, levels):
