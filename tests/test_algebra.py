@@ -182,6 +182,12 @@ def test_operator_norm_is_true(spectrum, dtype):
     assert wanted <= upper <= wanted * 1.01 + slack
 
 
+def test_bounds_close_where_the_spectrum_has_a_gap():
+    """To a hundred roundings; vectors that lose their orthogonality stop a decade before."""
+    lower, upper = _bounds(Matrix(jnp.diag(jnp.asarray(SPECTRA["gap"]))), np.float64)
+    assert 0 <= upper - lower <= 100 * np.finfo(float).eps * upper
+
+
 def test_upper_bound_holds_as_often_as_it_says():
     """With a failure of 0.5 in place of 1e-6 the bound may fail for at most half of the keys; it is not idle either."""
     A = Matrix(jnp.asarray(np.diag(np.r_[1, np.linspace(0.9, 0, 39)])))
