@@ -20,7 +20,7 @@ from medjax.data.read import read_stack
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
-from medjax.experiment.problem import fitted, simulate
+from medjax.experiment.problem import fitted, operator, simulate
 from medjax.experiment.reconstruct import checked_method, direct, posterior, total_variation
 from medjax.metrics.confidence_interval import confidence_interval
 from medjax.report.atomic import prepare_folder, write_atomically
@@ -54,9 +54,9 @@ def main(arguments):
         return units.encode(phantom(key).image)
 
     @jax.jit
-    def case(params, key, x):
+    def case(params, A, key, x):
         key_noise, key_samples = jax.random.split(key)
-        problem = simulate(config, key_noise, x)
+        problem = simulate(config, A, key_noise, x)
         start = first(problem.A, problem.y)
         samples = samples_fn(params, key_samples, problem.A, problem.y, problem.sigma_y)
         answers = {
@@ -67,13 +67,13 @@ def main(arguments):
         answers["posterior_sample"] = samples[0]
         return {name: assess(problem, x) for name, x in answers.items()}, calibration(problem, samples)
 
-    cases, clock = [], time.perf_counter()
+    A, cases, clock = operator(config.measure, {}), [], time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
         for i in bar.track(range(num_images), description=f"{config.name}, {method}"):
             key_image, key_case = jax.random.split(jax.random.fold_in(key, i))
             x = draw(key_image) if truths is None else units.encode(jnp.asarray(truths[i]))
-            methods, spread = jax.device_get(case(params, key_case, x))
+            methods, spread = jax.device_get(case(params, A, key_case, x))
             bad = [name for name, row in methods.items() if np.isnan(list(row.values())).any()]
             if bad:
                 raise ValueError(f"{bad[0]} holds NaN for image {i}; the measurement or the settings of config {config.name} are out of range")

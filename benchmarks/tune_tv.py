@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from medjax.config import bind, build, load  # noqa: E402
 from medjax.experiment.assess import assess  # noqa: E402
-from medjax.experiment.problem import simulate  # noqa: E402
+from medjax.experiment.problem import operator, simulate  # noqa: E402
 from medjax.experiment.reconstruct import direct, total_variation  # noqa: E402
 
 
@@ -25,9 +25,9 @@ def main(path, num_images=16, *strengths):
     strengths = [float(s) for s in strengths] or [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
 
     @jax.jit
-    def scores(key):
+    def scores(A, key):
         key_image, key_noise = jax.random.split(key)
-        problem = simulate(config, key_noise, units.encode(phantom(key_image).image))
+        problem = simulate(config, A, key_noise, units.encode(phantom(key_image).image))
         start = first(problem.A, problem.y)
 
         def one(strength):
@@ -36,8 +36,8 @@ def main(path, num_images=16, *strengths):
 
         return assess(problem, start)["psnr"], jax.lax.map(one, np.asarray(strengths, np.float32))
 
-    keys = jax.random.split(jax.random.key(20_000), int(num_images))
-    found = [jax.device_get(scores(key)) for key in keys]
+    A, keys = operator(config.measure, {}), jax.random.split(jax.random.key(20_000), int(num_images))
+    found = [jax.device_get(scores(A, key)) for key in keys]
     print(f"{config.name}, {num_images} images: direct {np.mean([f[0] for f in found]):.2f} dB")
     for strength, value in zip(strengths, np.mean([f[1] for f in found], 0), strict=True):
         print(f"strength {strength:8.3g}   TV {value:.2f} dB")

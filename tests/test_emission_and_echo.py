@@ -18,7 +18,7 @@ from medjax.physics.speckle import speckle
 
 def test_attenuation_in_pet_does_not_know_the_depth():
     """A point source anywhere along a ray through a uniform square loses exp(-mu L)."""
-    P = parallel_beam(15, np.zeros(1), 15)
+    P = parallel_beam(15, np.zeros(1), 15, model="joseph")
     mu = jnp.zeros((15, 15)).at[3:13].set(0.0096)
     for depth in (0, 7, 14):
         counts = pet(P, mu, 0.5)(jnp.zeros((15, 15)).at[depth, 7].set(2.0))
@@ -26,7 +26,7 @@ def test_attenuation_in_pet_does_not_know_the_depth():
 
 
 def test_activity_and_attenuation_have_gradients_together():
-    P, x = parallel_beam(12, ANGLES), jnp.ones((12, 12))
+    P, x = parallel_beam(12, ANGLES, model="joseph"), jnp.ones((12, 12))
     slope = jax.grad(lambda mu: jnp.sum(pet(P, mu)(x)))(jnp.full((12, 12), 0.01))
     wanted = -P.adjoint(jnp.exp(-P(jnp.full((12, 12), 0.01))) * P(x))
     assert np.allclose(slope, wanted, rtol=1e-12)
@@ -127,7 +127,7 @@ def test_speckle_has_the_power_of_the_tissue(key):
 def test_positron_range_is_a_blur_before_the_projection():
     from medjax.operators.algebra import compose
 
-    A = compose(pet(parallel_beam(12, ANGLES)), blur(gaussian_kernel(1.0, (5, 5)), (12, 12)))
+    A = compose(pet(parallel_beam(12, ANGLES, model="joseph")), blur(gaussian_kernel(1.0, (5, 5)), (12, 12)))
     x = jnp.zeros((12, 12)).at[6, 6].set(1)
     assert np.isclose(jnp.sum(A(x)[0]), 1, rtol=0.03)  # Joseph keeps the mass of a view up to its interpolation
 
@@ -135,8 +135,8 @@ def test_positron_range_is_a_blur_before_the_projection():
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda: pet(parallel_beam(12, ANGLES), normalisation=-1.0), "normalisation >= 0"),
-        (lambda: pet(parallel_beam(12, ANGLES), jnp.zeros((12, 12)), jnp.ones((2, 2))), "shape of the data"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), normalisation=-1.0), "normalisation >= 0"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), jnp.zeros((12, 12)), jnp.ones((2, 2))), "shape of the data"),
         (lambda: emission_counts(0.0), "duration"),
         (lambda: emission_counts(1.0, -1.0), "randoms"),
         (lambda: _probe(first_depth=0.0), "first_depth > 0"),

@@ -48,9 +48,8 @@ def noise_of(measure: configs.Measure, A):
     return configs.build(measure.noise, support=A.outer.mask)
 
 
-def simulate(config: configs.Config, key, x, geometry: dict | None = None) -> Problem:
-    """Measure the image x `[...]`, as networks see it, once; its pixel size is not told."""
-    A = operator(config.measure, geometry or {})
+def simulate(config: configs.Config, A, key, x) -> Problem:
+    """Measure the image x `[...]`, as networks see it, once by the operator A; its pixel size is not told."""
     noise = noise_of(config.measure, A)
     y = noise.sample(key, A(x))
     return Problem(A, y, noise.sigma(y), x, None)
@@ -60,7 +59,7 @@ def from_phantom(config: configs.Config, key) -> Problem:
     """A generated image that training never saw: its key is folded with a number of its own."""
     key_image, key_noise = jax.random.split(jax.random.fold_in(key, 2**31 - 1))
     image = jax.jit(configs.bind(config.prior.data))(key_image).image
-    problem = simulate(config, key_noise, configs.build(config.prior.units).encode(image))
+    problem = simulate(config, operator(config.measure, {}), key_noise, configs.build(config.prior.units).encode(image))
     return problem._replace(pixel_size=getattr(problem.A, "pixel_size", None))
 
 
@@ -101,7 +100,7 @@ def _from_image(config, key, scan):
     units, (image, scale, factor) = configs.build(config.prior.units), fitted(config, scan.image)
     pixel_size = scan.pixel_size * factor if scan.pixel_size else None
     geometry = {"pixel_size": pixel_size, "detector_spacing": pixel_size} if pixel_size and scan.modality == "ct" else {}
-    problem = simulate(config, key, units.encode(jnp.asarray(image)), geometry)
+    problem = simulate(config, operator(config.measure, geometry), key, units.encode(jnp.asarray(image)))
     assumed = ()
     if pixel_size is None and scan.modality == "ct":
         assumed = (f"pixel size not told: measured as if it were {problem.A.pixel_size:.4g} mm, that of {config.name}",)

@@ -1,6 +1,6 @@
 """Equally spaced view angles."""
 
-import jax.numpy as jnp
+import numpy as np
 
 
 def uniform_views(num_views: int, start: float = 0.0, stop: float = 180.0):
@@ -12,7 +12,7 @@ def uniform_views(num_views: int, start: float = 0.0, stop: float = 180.0):
       stop: end of the arc [degrees].
 
     Returns:
-      `[num_views]` [rad].
+      `[num_views]` [rad], a NumPy array: known values also under `jit`.
 
     Raises:
       ValueError: for no views, or an arc that is not positive.
@@ -21,4 +21,4 @@ def uniform_views(num_views: int, start: float = 0.0, stop: float = 180.0):
         raise ValueError(f"a scan needs at least one view, got num_views {num_views}")
     if stop <= start:
         raise ValueError(f"the arc of views needs start < stop [degrees], got {start} and {stop}")
-    return jnp.deg2rad(start + (stop - start) * jnp.arange(num_views) / num_views)
+    return np.deg2rad(start + (stop - start) * np.arange(num_views) / num_views)
