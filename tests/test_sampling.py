@@ -41,6 +41,12 @@ def test_poisson_disc_keeps_its_distance(key, shape, acceleration, slope):
     assert closest(regular, slope, 8) > 0.75 * jammed
 
 
+def test_poisson_disc_asks_the_larger_radius():
+    """Where radii change fast the scale reached is .233 to .241 over these seeds; with the smaller of two radii it is .214 to .223."""
+    masks = [poisson_disc(jax.random.key(i), (48, 48), 12, (8, 8), slope=20.0, jitter=0.0) for i in range(4)]
+    assert min(closest(mask, 20.0, 8) for mask in masks) > 0.228
+
+
 def test_poisson_disc_density(key):
     """It falls outwards like rho^-2, up to what a grid allows; a key gives one mask, another key another."""
     masks = np.mean([poisson_disc(k, (64, 64), 6, calibration=(4, 4), slope=3.0) for k in jax.random.split(key, 12)], axis=0)
@@ -95,6 +101,10 @@ def test_spiral_is_archimedean_and_differentiable():
     assert np.allclose(np.exp(1j * (angle[1] - angle[0])), np.exp(2j * np.pi / 3))
     steps = np.linalg.norm(np.diff(k[0], axis=0), axis=-1)
     assert steps[60:].max() / steps[60:].min() < 1.02
+    u = np.arange(200) / 199
+    squared = spiral(1, 200, 32, num_turns=6.0, power=2.0, timing=1.0, first_angle=0.1)[0]
+    wanted = 16 * u**2 * np.exp(1j * (0.1 + 12 * np.pi * u))
+    assert np.allclose(squared[:, 1] + 1j * squared[:, 0], wanted, rtol=0, atol=1e-12)
     point = jnp.array([6.0, 1.4, 0.6, 0.2])
     f = jax.jit(lambda p: spiral(2, 20, 32, *p[:1], power=p[1], timing=p[2], first_angle=p[3]))
     jacobian = jax.jacfwd(f)(point)
