@@ -7,12 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from medjax.operators.centred_fft import centred_fft, centred_ifft, centred_phase
 from medjax.typing import Leaf
-
-
-def _fourier(transform, x):
-    """Orthonormal FFT whose origins lie at index n // 2, in both domains and for odd and even n."""
-    return jnp.fft.fftshift(transform(jnp.fft.ifftshift(x), norm="ortho"))
 
 
 @jax.tree_util.register_dataclass
@@ -25,12 +21,18 @@ class MaskedFourier:
     def __call__(self, x):
         """M F x, complex `[h, w]`, zero where nothing is sampled."""
         self._check("image", x)
-        return self.mask * _fourier(jnp.fft.fft2, x)
+        return self.mask * centred_fft(x)
 
     def adjoint(self, y):
         """F^H M^H y, complex `[h, w]`: the zero-filled reconstruction."""
         self._check("k-space", y)
-        return _fourier(jnp.fft.ifft2, jnp.conj(self.mask) * y)
+        return centred_ifft(jnp.conj(self.mask) * y)
+
+    def normal(self, x):
+        """F^H |M|^2 F x, complex `[h, w]`: the phases of k-space cancel."""
+        self._check("image", x)
+        u, _ = centred_phase(x.shape, x.dtype)
+        return jnp.conj(u) * jnp.fft.ifft2(jnp.conj(self.mask) * self.mask * jnp.fft.fft2(u * x))
 
     def _check(self, what, a):
         if a.shape != self.mask.shape:
