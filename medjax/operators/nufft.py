@@ -1,0 +1,265 @@
+"""Non-Cartesian Fourier transform: Kaiser-Bessel gridding without a matrix, with its exact adjoint."""
+
+import functools
+import math
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from scipy import special
+
+from medjax import linalg
+from medjax.typing import Leaf
+
+_CHUNK = 1024  # samples whose windows are written at a time: they stay in the cache
+
+
+def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding"):
+    r"""Fourier transform at any points of k-space, centred and scaled as the orthonormal one.
+
+    .. math::
+        y_s = \frac{1}{\sqrt{\prod N}} \sum_n x_n \, e^{-2 \pi i \langle k_s, (n - c) / N \rangle}, \quad c = \lfloor N / 2 \rfloor
+
+    so k = 0, 1, -1, ... in every axis gives `masked_fourier`, row by row. The image is divided by the transform of the kernel, transformed
+    by a zero-padded FFT and interpolated with a separable Kaiser-Bessel kernel; the adjoint is the transpose of these very steps. The error
+    relative to the exact sum is about 8e-6 at the default, 1e-6 at width 8, 1e-8 at width 9 and oversampling 2. It is differentiable in the
+    trajectory, which may be traced: gradients are those of the kernel. Leading axes of x, coils say, share the work: prefer them to `vmap`.
+
+    Args:
+      trajectory: `[..., d]`, d = 2 or 3, in cycles a field of view, so from -n/2 to n/2, in the order of the image's axes: (ky, kx) or
+        (kz, ky, kx) for an image `[h, w]` or `[d, h, w]`; periodic beyond.
+      image_size: `(h, w)` or `(d, h, w)` [pixels].
+      width: of the kernel [points of the padded grid], from 3 to 14.
+      oversampling: of the padded grid, above 1.2 and up to 2.
+      backend: "gridding", or "finufft" for jax-finufft at the accuracy that this width and oversampling have.
+
+    Returns:
+      An operator from complex `[..., *image_size]` to complex `[..., *trajectory.shape[:-1]]`; leaf `trajectory`.
+
+    Raises:
+      ValueError: when sizes do not fit, the trajectory is empty or not finite, or width or oversampling is out of range.
+      ImportError: when the backend is not installed.
+
+    Reference:
+      Beatty, Nishimura & Pauly (2005), https://doi.org/10.1109/TMI.2005.848376, for the kernel's shape; Barnett, Magland & af Klinteberg
+      (2019), https://doi.org/10.1137/18M120885X, for its evaluation by polynomials; https://github.com/flatironinstitute/jax-finufft.
+    """
+    shape, image_size = jnp.shape(trajectory), tuple(int(n) for n in image_size)
+    if len(image_size) not in (2, 3) or min(image_size) < 1 or len(shape) < 2 or shape[-1] != len(image_size) or math.prod(shape) == 0:
+        raise ValueError(f"nufft needs samples [..., d] of an image of d = 2 or 3 axes, got a trajectory {shape} and an image {image_size}")
+    if not isinstance(trajectory, Tracer) and not np.all(np.isfinite(trajectory)):
+        raise ValueError("nufft needs a finite trajectory, got one with NaN or infinity")
+    if not 3 <= width <= 14 or not 1.2 < oversampling <= 2:
+        raise ValueError(f"nufft needs 3 <= width <= 14 and 1.2 < oversampling <= 2, got {width} and {oversampling}")
+    if backend not in ("gridding", "finufft"):
+        raise ValueError(f"nufft needs backend 'gridding' or 'finufft', got {backend!r}")
+    if backend == "finufft":
+        _finufft()
+    trajectory = jnp.asarray(trajectory)
+    trajectory = trajectory if jnp.issubdtype(trajectory.dtype, jnp.floating) else trajectory.astype(float)
+    grid_size = tuple(_smooth_even(max(n * oversampling, width + 1)) for n in image_size)
+    return Nufft(trajectory, image_size, grid_size, int(width), backend)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Nufft:
+    """y = F x at the points of leaf `trajectory` `[..., d]`."""
+
+    trajectory: Leaf
+    image_size: tuple[int, ...] = field(metadata={"static": True})
+    grid_size: tuple[int, ...] = field(metadata={"static": True})
+    width: int = field(metadata={"static": True})
+    backend: str = field(metadata={"static": True})
+
+    def __call__(self, x):
+        """F x: complex `[..., *image_size]` to `[..., *samples]`."""
+        if x.shape[-len(self.image_size) :] != self.image_size:
+            raise ValueError(f"nufft of an image {self.image_size} got an array {x.shape}")
+        return linalg.linear_with_adjoint(self._forward, self._adjoint, x, self)
+
+    def adjoint(self, y):
+        """F^H y: complex `[..., *samples]` to `[..., *image_size]`."""
+        samples = self.trajectory.shape[:-1]
+        if y.shape[-len(samples) :] != samples:
+            raise ValueError(f"nufft of samples {samples} got data {y.shape}")
+        return linalg.linear_with_adjoint(self._adjoint, self._forward, y, self)
+
+    def interpolate(self, grid):
+        """Values at the samples of a function given on the padded grid: real `[prod grid, c]` (FFT order) to `[samples, c]`, not normalised."""
+        starts, weights = self._windows(grid.dtype)
+        wrapped = grid.reshape(*self.grid_size, -1)
+        wrapped = jnp.pad(wrapped, [(0, self.width - 1)] * len(self.grid_size) + [(0, 0)], mode="wrap")
+        return jax.checkpoint(_gather)(wrapped, starts, weights)
+
+    def spread(self, values):
+        """The transpose of `interpolate`: real `[samples, c]` to `[prod grid, c]`."""
+        starts, weights = self._windows(values.dtype)
+        grid = _scatter(values, starts, weights, tuple(n + self.width - 1 for n in self.grid_size))
+        for axis, n in enumerate(self.grid_size):
+            inside, beyond = jnp.split(grid, [n], axis)
+            grid = inside + jnp.pad(beyond, [(0, n - self.width + 1 if i == axis else 0) for i in range(grid.ndim)])
+        return grid.reshape(-1, grid.shape[-1])
+
+    def _forward(self, x):
+        rank, samples = len(self.image_size), self.trajectory.shape[:-1]
+        if self.backend == "finufft":
+            return self._by_finufft(x, "nufft2").reshape(x.shape[:-rank] + samples)
+        images = x.reshape(-1, *self.image_size) * self._apodisation(x.real.dtype)[None]
+        margins = [(g // 2 - n // 2, g - g // 2 - n + n // 2) for n, g in zip(self.image_size, self.grid_size, strict=True)]
+        grid = jnp.fft.fftn(jnp.pad(images, [(0, 0), *margins]), axes=range(1, rank + 1)).reshape(len(images), -1)
+        values = self.interpolate(jnp.concatenate([grid.real, grid.imag]).T)
+        values = lax.optimization_barrier(values).T  # or the transposition enters the gather and makes it four times slower
+        return lax.complex(values[: len(images)], values[len(images) :]).reshape(x.shape[:-rank] + samples)
+
+    def _adjoint(self, y):
+        rank, lead = len(self.image_size), y.shape[: y.ndim - self.trajectory.ndim + 1]
+        if self.backend == "finufft":
+            return self._by_finufft(y, "nufft1").reshape(lead + self.image_size)
+        values = y.reshape(-1, math.prod(self.trajectory.shape[:-1]))
+        count = len(values)
+        grid = self.spread(jnp.concatenate([values.real, values.imag]).T)
+        grid = lax.optimization_barrier(grid).T.reshape(2, count, *self.grid_size)
+        images = jnp.fft.ifftn(lax.complex(grid[0], grid[1]), axes=range(1, rank + 1), norm="forward")
+        for axis, (n, g) in enumerate(zip(self.image_size, self.grid_size, strict=True), 1):
+            images = lax.slice_in_dim(images, g // 2 - n // 2, g // 2 - n // 2 + n, axis=axis)
+        return (images * self._apodisation(y.real.dtype)[None]).reshape(lead + self.image_size)
+
+    def _by_finufft(self, z, name):
+        """The same sums by jax-finufft, which wants radians a pixel."""
+        k = self.trajectory.reshape(-1, len(self.image_size)).astype(z.real.dtype)
+        points = [2 * math.pi / n * k[:, axis] for axis, n in enumerate(self.image_size)]
+        scale = 1 / math.sqrt(math.prod(self.image_size))
+        accuracy = max(math.exp(-math.pi * self.width * math.sqrt(1 - self.image_size[0] / self.grid_size[0])), 1e-14)
+        if name == "nufft2":
+            return scale * _finufft().nufft2(z.reshape(-1, *self.image_size), *points, eps=accuracy, iflag=-1)
+        return scale * _finufft().nufft1(self.image_size, z.reshape(-1, len(k)), *points, eps=accuracy, iflag=1)
+
+    def _shapes(self):
+        """The kernel's shape parameter for every axis."""
+        ratios = [g / n for n, g in zip(self.image_size, self.grid_size, strict=True)]
+        return [math.pi * math.sqrt((self.width / r) ** 2 * (r - 0.5) ** 2 - 0.8) for r in ratios]
+
+    def _apodisation(self, dtype):
+        """What the image is multiplied with before the FFT: one over the transform of the kernel, and the scale."""
+        product = jnp.full((1,) * len(self.image_size), 1 / math.sqrt(math.prod(self.image_size)), dtype)
+        for axis, (n, g, beta) in enumerate(zip(self.image_size, self.grid_size, self._shapes(), strict=True)):
+            root = np.sqrt(beta**2 - (np.pi * self.width * (np.arange(n) - n // 2) / g) ** 2)
+            factor = special.i0e(beta) * root / (self.width * (np.exp(root - beta) - np.exp(-root - beta)) / 2)
+            product = product * jnp.asarray(factor, dtype).reshape([-1 if i == axis else 1 for i in range(len(self.image_size))])
+        return product
+
+    def _windows(self, dtype):
+        """For every axis the first grid point under each sample's kernel `[samples]` and the kernel's values from there on `[width, samples]`."""
+        k = self.trajectory.reshape(-1, len(self.image_size)).astype(dtype)
+        starts, weights = [], []
+        for axis, (n, g, beta) in enumerate(zip(self.image_size, self.grid_size, self._shapes(), strict=True)):
+            nearest = jnp.round(lax.stop_gradient(k[:, axis]))
+            whole, rest = jnp.divmod(jnp.mod(nearest.astype(jnp.int32), n) * g, n)  # in integers, so that no digit of k is lost
+            place = (rest.astype(dtype) + (k[:, axis] - nearest) * g) / n - self.width / 2
+            first = lax.stop_gradient(jnp.ceil(place))
+            start = jnp.mod(whole + first.astype(jnp.int32), g)
+            tap = jnp.arange(self.width, dtype=jnp.int32)[:, None]
+            sign = 1 - 2 * ((start[None] + tap) & 1)  # the image lies in the middle of the padded one
+            starts.append(start)
+            weights.append(sign.astype(dtype) * _kernel(first - place, self.width, beta))
+        return starts, weights
+
+
+def _kernel(t, width, beta):
+    """Kaiser-Bessel values `[width, samples]` at the taps t + 0, 1, ... - width / 2, a polynomial in t from [0, 1) for each."""
+    coefficients = _polynomials(width, beta)
+    t = (2 * t - 1)[None]
+    total = jnp.zeros((width, 1), t.dtype)
+    for row in coefficients:
+        total = total * t + jnp.asarray(row, t.dtype)[:, None]
+    return total
+
+
+@functools.lru_cache(maxsize=64)
+def _polynomials(width, beta):
+    """Coefficients `[degree + 1, width]`, highest power first, good to 10^-(width + 2) of the peak."""
+    nodes = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    z = ((nodes[:, None] + 1) / 2 + np.arange(width)) * (2 / width) - 1
+    root = np.sqrt(np.maximum(1 - z**2, 0))
+    values = special.i0e(beta * root) * np.exp(beta * (root - 1)) / special.i0e(beta)
+    for degree in range(width, 40):
+        series = np.polynomial.chebyshev.chebfit(nodes, values, degree)
+        if np.abs(np.polynomial.chebyshev.chebval(nodes, series).T - values).max() < 10.0 ** -(width + 2):
+            break
+    return np.stack([np.polynomial.chebyshev.cheb2poly(column)[::-1] for column in series.T], 1)
+
+
+def _smooth_even(least):
+    """The smallest even number of factors 2, 3 and 5 that is at least `least`."""
+    n = 2 * math.ceil(least / 2)
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
+
+
+def _strides(shape):
+    """Steps of a flat index along each axis but the last."""
+    return [math.prod(shape[axis + 1 : -1]) for axis in range(len(shape) - 1)]
+
+
+def _gather(grid, starts, weights):
+    """Sums over windows: grid `[*g, c]` to `[samples, c]`; the last two axes unrolled, so that one loop moves rows of c numbers."""
+    strides = _strides(grid.shape)
+    rows, base = grid.reshape(-1, grid.shape[-1]), sum(s * start for s, start in zip(strides, starts, strict=True))
+
+    def plane(base, down, right):
+        total = jnp.zeros((), grid.dtype)
+        for i in range(len(down)):
+            line = sum(rows.at[base + (i * strides[-2] + j)].get(mode="promise_in_bounds") * right[j][:, None] for j in range(len(right)))
+            total = total + line * down[i][:, None]
+        return total
+
+    if len(starts) == 2:
+        return plane(base, *weights)
+
+    def step(total, tap):
+        i, deep = tap
+        return total + plane(base + i * strides[0], *weights[1:]) * deep[:, None], None
+
+    first = jnp.zeros((len(base), grid.shape[-1]), grid.dtype)
+    return lax.scan(step, first, (jnp.arange(len(weights[0]), dtype=base.dtype), weights[0]))[0]
+
+
+def _scatter(values, starts, weights, shape):
+    """The transpose of `_gather`: values `[samples, c]` to `[*shape, c]`, whole windows at a time."""
+    count, channels, rank = *values.shape, len(shape)
+    chunk = min(_CHUNK, count)
+    fill = -count % chunk
+
+    def parts(a):
+        return jnp.moveaxis(jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, fill)]).reshape(*a.shape[:-1], -1, chunk), -2, 0)
+
+    windows = lax.ScatterDimensionNumbers(tuple(range(1, rank + 2)), (), tuple(range(rank)))
+
+    def step(grid, part):
+        start, weight, value = part
+        update = value.T.reshape(chunk, *(1,) * rank, channels)
+        for axis, w in enumerate(weight):
+            update = update * w.T.reshape(chunk, *(-1 if i == axis else 1 for i in range(rank)), 1)
+        return lax.scatter_add(grid, start.T, update, windows, mode="promise_in_bounds"), None
+
+    chunks = parts(jnp.stack(starts)), [parts(w) for w in weights], parts(values.T)
+    return lax.scan(step, jnp.zeros((*shape, channels), values.dtype), chunks)[0]
+
+
+def _finufft():
+    """The optional package."""
+    try:
+        import jax_finufft
+    except ImportError as error:
+        raise ImportError("nufft with backend 'finufft' needs the package jax-finufft: pip install jax-finufft") from error
+    return jax_finufft
