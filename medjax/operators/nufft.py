@@ -105,6 +105,10 @@ class Nufft:
             grid = inside + jnp.pad(beyond, [(0, n - self.width + 1 if i == axis else 0) for i in range(grid.ndim)])
         return grid.reshape(-1, grid.shape[-1])
 
+    def kernel_integral(self):
+        """Integral of the separable kernel over the padded grid, a number."""
+        return math.prod(self.width * (1 - math.exp(-2 * b)) / (2 * b * float(special.i0e(b))) for b in self._shapes())
+
     def _forward(self, x):
         rank, samples = len(self.image_size), self.trajectory.shape[:-1]
         if self.backend == "finufft":
