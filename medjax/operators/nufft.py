@@ -94,7 +94,7 @@ class Nufft:
         starts, weights = self._windows(grid.dtype)
         wrapped = grid.reshape(*self.grid_size, -1)
         wrapped = jnp.pad(wrapped, [(0, self.width - 1)] * len(self.grid_size) + [(0, 0)], mode="wrap")
-        return jax.checkpoint(_gather)(wrapped, starts, weights)
+        return _gather(wrapped, starts, weights)
 
     def spread(self, values):
         """The transpose of `interpolate`: real `[samples, c]` to `[prod grid, c]`."""
@@ -218,32 +218,25 @@ def _turned(matrix):
     return in_rows(in_rows(matrix).T)
 
 
-def _strides(shape):
-    """Steps of a flat index along each axis but the last."""
-    return [math.prod(shape[axis + 1 : -1]) for axis in range(len(shape) - 1)]
-
-
 def _gather(grid, starts, weights):
-    """Sums over windows: grid `[*g, c]` to `[samples, c]`; the last two axes unrolled, so that one loop moves rows of c numbers."""
-    strides = _strides(grid.shape)
+    """Sums over windows: grid `[*g, c]` to `[samples, c]`; the last axis unrolled, so that one loop moves rows of c numbers."""
+    strides = [math.prod(grid.shape[axis + 1 : -1]) for axis in range(len(starts))]
     rows, base = grid.reshape(-1, grid.shape[-1]), sum(s * start for s, start in zip(strides, starts, strict=True))
 
-    def plane(base, down, right):
-        total = jnp.zeros((), grid.dtype)
-        for i in range(len(down)):
-            line = sum(rows.at[base + (i * strides[-2] + j)].get(mode="promise_in_bounds") * right[j][:, None] for j in range(len(right)))
-            total = total + line * down[i][:, None]
-        return total
+    def window(base, axis):
+        if axis == len(starts) - 1:
+            taps = enumerate(weights[axis])
+            return sum(rows.at[base + j].get(mode="promise_in_bounds") * weight[:, None] for j, weight in taps)
 
-    if len(starts) == 2:
-        return plane(base, *weights)
+        @jax.checkpoint  # or a gradient for the trajectory keeps every tap's rows
+        def step(total, tap):
+            offset, weight = tap
+            return total + window(base + offset, axis + 1) * weight[:, None], None
 
-    def step(total, tap):
-        i, deep = tap
-        return total + plane(base + i * strides[0], *weights[1:]) * deep[:, None], None
+        offsets = strides[axis] * jnp.arange(len(weights[axis]), dtype=base.dtype)
+        return lax.scan(step, jnp.zeros((len(base), grid.shape[-1]), grid.dtype), (offsets, weights[axis]))[0]
 
-    first = jnp.zeros((len(base), grid.shape[-1]), grid.dtype)
-    return lax.scan(step, first, (jnp.arange(len(weights[0]), dtype=base.dtype), weights[0]))[0]
+    return window(base, 0)
 
 
 def _scatter(values, starts, weights, shape):
