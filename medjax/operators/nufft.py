@@ -1,6 +1,7 @@
 """Non-Cartesian Fourier transform: Kaiser-Bessel gridding without a matrix, with its exact adjoint."""
 
 import functools
+import importlib
 import math
 from dataclasses import dataclass, field
 
@@ -193,7 +194,11 @@ def _polynomials(width, beta):
         series = np.polynomial.chebyshev.chebfit(nodes, values, degree)
         if np.abs(np.polynomial.chebyshev.chebval(nodes, series).T - values).max() < 10.0 ** -(width + 2):
             break
-    return np.stack([np.polynomial.chebyshev.cheb2poly(column)[::-1] for column in series.T], 1)
+    powers = np.zeros_like(series)
+    for tap in range(width):
+        column = np.polynomial.chebyshev.cheb2poly(series[:, tap])
+        powers[: len(column), tap] = column
+    return powers[::-1]
 
 
 def _smooth_even(least):
@@ -264,7 +269,6 @@ def _scatter(values, starts, weights, shape):
 def _finufft():
     """The optional package."""
     try:
-        import jax_finufft
+        return importlib.import_module("jax_finufft")
     except ImportError as error:
         raise ImportError("nufft with backend 'finufft' needs the package jax-finufft: pip install jax-finufft") from error
-    return jax_finufft

@@ -95,14 +95,8 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
         raise ValueError("off_resonance needs a band (lowest, highest) [Hz] when the field map is traced")
     times = np.asarray(times, float)
     unique, where = np.unique(times, return_inverse=True)
-    frequencies, weights = _histogram(field_map) if band is None else (np.linspace(*band, _NUM_BINS), np.full(_NUM_BINS, 1 / _NUM_BINS))
-    for count in [num_segments] if num_segments else range(1, _MOST + 1):
-        segments, b, error = _fit(frequencies, weights, unique, count)
-        if error <= tolerance:
-            break
-    else:
-        if num_segments is None:
-            raise ValueError(f"off_resonance needs more than {_MOST} segments to reach tolerance {tolerance}, its error is {error:.2g}")
+    spectrum = _histogram(field_map) if band is None else (np.linspace(band[0], band[1], _NUM_BINS), np.full(_NUM_BINS, 1 / _NUM_BINS))
+    segments, b = _fit(*spectrum, unique, num_segments or _fewest(*spectrum, unique, tolerance))[:2]
     dtype = jnp.result_type(float)
     field_map = jnp.asarray(field_map) if jnp.issubdtype(jnp.result_type(field_map), jnp.floating) else jnp.asarray(field_map, dtype)
     b = b[:, where.reshape(-1)].reshape(-1, *times.shape)
@@ -110,13 +104,25 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
 
 
 def _histogram(field_map):
-    """Centres and shares of the occupied bins."""
+    """Mean frequencies and shares of the occupied bins."""
     values = np.asarray(field_map, float)
     if not np.all(np.isfinite(values)):
         raise ValueError("off_resonance needs a finite field map, got one with NaN or infinity")
     counts, edges = np.histogram(values, _NUM_BINS)
+    sums, _ = np.histogram(values, edges, weights=values)
     occupied = counts > 0
-    return ((edges[:-1] + edges[1:]) / 2)[occupied], counts[occupied] / values.size
+    return sums[occupied] / counts[occupied], counts[occupied] / values.size
+
+
+def _fewest(frequencies, weights, times, tolerance):
+    """The number of segments that reaches the tolerance, found on some of the times."""
+    some = times[np.unique(np.linspace(0, len(times) - 1, min(len(times), _NUM_BINS)).astype(int))]
+    error = np.inf
+    for count in range(1, _MOST + 1):
+        error = _fit(frequencies, weights, some, count)[2]
+        if error <= tolerance:
+            return count
+    raise ValueError(f"off_resonance needs more than {_MOST} segments to reach tolerance {tolerance}, its error is {error:.2g}")
 
 
 def _fit(frequencies, weights, times, count):
