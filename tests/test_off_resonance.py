@@ -77,7 +77,7 @@ def test_learns_the_field_map(key):
         (np.zeros((4, 4)), np.zeros(0), {}, "known, finite times"),
         (
             1e4 * np.arange(16.0).reshape(4, 4),
-            np.linspace(0, 1, 40)[:, None] * np.ones((1, 1)),
+            np.linspace(0, 1, 300),
             {"tolerance": 1e-6, "band": (0, 1e4)},
             "more than 64 segments",
         ),
