@@ -122,6 +122,8 @@ def test_density_follows_the_samples(key):
 def test_radial_density_is_the_area_and_reconstructs():
     k = _spokes(48, 64, 24)
     weights = np.asarray(radial_density(k))
+    inner = weights[:, 30:35].sum()  # samples up to two steps from the centre fill the disc of two and a half
+    assert np.isclose(inner, np.pi * (2.5 * 24 / 64) ** 2, rtol=1e-12)
     assert np.isclose(weights.sum(), np.pi * 12**2, rtol=1e-3)
     y, x = np.mgrid[-12:12, -12:12]
     bump = np.exp(-(x**2 + y**2) / 20) + 0j  # band-limited to 1e-6, so nothing is lost outside the disc

@@ -12,7 +12,7 @@ from medjax.operators.coil_sensitivities import coil_sensitivities
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.sense import sense
 
-SIZES = [(7, 9), (8, 12), (6, 10), (9, 14), (1, 6), (2, 5)]  # odd, 0 and 2 mod 4, mixed, degenerate
+SIZES = [(7, 9), (6, 8), (6, 10), (9, 14), (8, 12), (1, 6), (2, 5)]  # odd, 0 and 2 mod 4, mixed, degenerate
 
 
 @pytest.mark.parametrize("shape", SIZES)
