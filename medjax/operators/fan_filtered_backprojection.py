@@ -1,0 +1,133 @@
+"""Filtered backprojection for the views of a point source."""
+
+import math
+import warnings
+
+import jax.numpy as jnp
+from jax import lax
+
+from medjax.operators import divergent_rays
+from medjax.operators.filtered_backprojection import WINDOWS, _windowed
+from medjax.operators.redundancy_weights import redundancy_weights
+
+
+def fan_filtered_backprojection(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
+    r"""Fan-beam filtered backprojection, for flat and curved detectors, full, short and offset scans.
+
+    .. math::
+        \hat x(P) = \sum_\beta \frac{D^2}{\ell_\beta(P)^2} \left( h * (w_\beta \cos\gamma\, y_\beta) \right)(P)
+
+    with w the `redundancy_weights`, h the ramp on the detector scaled to the isocentre, built in space (on a curved detector times
+    (gamma / sin gamma)^2), and l the distance of P from the source, for a flat detector its depth along the central ray. Filtered views are
+    resampled to at most half a pixel (band-limited) and read linearly at each pixel's centre.
+
+    Args:
+      A: a `FanBeam`.
+      y: `[num_angles, num_detectors]` line integrals.
+      window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
+      cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency.
+      scan: "full", "short" (views over pi and the fan, Parker's weights) or "offset" (a turn with a half-fan detector).
+
+    Returns:
+      `[n, n]`, in units of y by [mm].
+
+    Raises:
+      ValueError: for an unknown window or scan, or a sinogram that does not fit A.
+
+    Warns:
+      UserWarning: for a short scan of fewer views than pi and the fan of the image's inscribed disc.
+
+    Reference:
+      Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, section 3.4.
+    """
+    wanted = (*A.angles.shape, A.num_detectors)
+    if y.shape != wanted:
+        raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+    check_filter(A, window, cutoff, scan)
+    dtype = y.real.dtype
+    gamma = divergent_rays.fan_angles(A.positions(dtype), A.source_to_detector, A.detector)
+    spacing, refinement = isocentre_spacing(A, A.detector_spacing)
+    weighted = y * (redundancy_weights(A.angles, gamma, scan) * jnp.cos(gamma)[None, :])
+    margin = short_side(A.positions(dtype), scan)
+    weighted = jnp.pad(weighted, ((0, 0), margin))
+    step = A.detector_spacing / A.source_to_detector if A.detector == "curved" else 0.0
+    filtered = ramp_filtered(weighted, spacing, refinement, window, cutoff, step)
+    return _backprojected(A, filtered, A.positions(dtype)[0] - margin[0] * A.detector_spacing, refinement, dtype)
+
+
+def check_filter(A, window, cutoff, scan):
+    """Refuse a filter that is not one, and warn of a short scan that is too short."""
+    if not 0 < cutoff <= 1:
+        raise ValueError(f"got cutoff {cutoff}, a fraction in (0, 1] is needed")
+    if window not in WINDOWS:
+        raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
+    if scan == "short" and divergent_rays.is_concrete(A.angles) and A.angles.shape[0] > 1:
+        arc = float(jnp.max(A.angles) - jnp.min(A.angles)) * A.angles.shape[0] / (A.angles.shape[0] - 1)
+        needed = math.pi + 2 * math.asin(min(1.0, A.image_size * A.pixel_size / 2 / A.source_distance))
+        if arc < needed * (1 - 1e-6):
+            warnings.warn(f"the views span {arc:.4g} rad, a short scan of this image needs {needed:.4g}", stacklevel=3)
+
+
+def isocentre_spacing(A, spacing):
+    """A detector's spacing at the isocentre [mm], and how many times finer filtered views have to be for half a pixel."""
+    spacing = spacing * A.source_distance / A.source_to_detector
+    return spacing, math.ceil(2 * spacing / A.pixel_size)
+
+
+def short_side(positions, scan):
+    """Detectors to add on both sides of one of an offset scan, where filtered views go on though no ray is measured: (before, after)."""
+    if scan != "offset":
+        return 0, 0
+    size = positions.shape[0]
+    if not divergent_rays.is_concrete(positions):
+        return size, size
+    first, last = float(positions[0]), float(positions[-1])
+    missing = math.ceil(abs(first + last) * (size - 1) / (last - first))
+    return (missing, 0) if last > -first else (0, missing)
+
+
+def ramp_filtered(y, spacing, refinement, window, cutoff, step):
+    """Rows `[..., num_detectors]` convolved with the windowed ramp, `refinement` times finer; `step` is a curved detector's [rad], or 0."""
+    size = y.shape[-1]
+    length = 2 ** math.ceil(math.log2(2 * size))
+    k = jnp.arange(length)
+    k = jnp.minimum(k, length - k)
+    lag = jnp.maximum(k, 1).astype(y.real.dtype)
+    if step:
+        lag = jnp.sin(jnp.minimum(lag * step, 0.9 * jnp.pi)) / step  # no two rays of a fan are farther apart
+    ramp = jnp.where(k == 0, 1 / (4 * spacing**2), jnp.where(k % 2 == 1, -1 / (jnp.pi * lag * spacing) ** 2, 0))
+    frequency = jnp.arange(length // 2 + 1, dtype=lag.dtype) / (length // 2)
+    response = jnp.real(jnp.fft.rfft(ramp)) * spacing * _windowed(WINDOWS[window], frequency, cutoff)
+    if refinement > 1:
+        response = response.at[-1].multiply(0.5)  # the Nyquist term stands for two terms once it is not the last
+    spectrum = jnp.fft.rfft(y, length, axis=-1) * response.reshape((1,) * (y.ndim - 1) + response.shape)
+    fine = jnp.fft.irfft(spectrum, refinement * length, axis=-1) * refinement
+    return fine[..., : refinement * (size - 1) + 1]
+
+
+def _backprojected(A, filtered, first, refinement, dtype):
+    """Gather over views: each pixel reads the filtered view at its own ray."""
+    n, source = A.image_size, A.source_distance
+    x = ((jnp.arange(n, dtype=dtype) - (n - 1) / 2) * A.pixel_size)[None, :]
+    below = x.T
+    last = filtered.shape[1]
+    padded = jnp.pad(filtered, ((0, 0), (1, 2)))  # zeros beside the detector
+
+    def step(total, view):
+        row, cos, sin = view
+        lateral, depth = x * cos - below * sin, source + x * sin + below * cos
+        position = divergent_rays.positions(lateral / depth, A.source_to_detector, A.detector)
+        position = jnp.clip((position - first) * (refinement / A.detector_spacing) + 1, 0, last + 1)
+        lower = position.astype(jnp.int32)
+        weight = position - lower
+        value = _take(row, lower) * (1 - weight) + _take(row, lower + 1) * weight
+        square = depth**2 if A.detector == "flat" else depth**2 + lateral**2
+        return total + value * (source**2 / square), None
+
+    turned = jnp.cos(A.angles).astype(dtype), jnp.sin(A.angles).astype(dtype)
+    return lax.scan(step, jnp.zeros((n, n), filtered.dtype), (padded, *turned))[0]
+
+
+def _take(line, index):
+    """`line[index]` for indices known to be in bounds."""
+    return line.at[index].get(mode="promise_in_bounds")
