@@ -6,6 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from row import Row
 
+from medjax.operators.cone_beam import cone_beam
+from medjax.operators.cone_vectors import cone_vectors
+from medjax.operators.fan_beam import fan_beam
 from medjax.operators.focal_blur import FocalBlur, focal_blur
 from medjax.operators.parallel_beam import parallel_beam
 
@@ -75,6 +78,93 @@ def _convolved(A, x):
     return np.stack([np.convolve(row, A.kernel, mode="same") for row in np.asarray(x)])
 
 
+def joseph(x, sources, points, spacing, steps):
+    """Joseph's projection of `x` along single rays in 2 or 3 dimensions, a loop over rays and layers.
+
+    sources, points: `[num_rays, x.ndim]` [mm] along the axes of x, the last counted from the centre, with rows upwards.
+    spacing: of the voxels along the axes of x [mm].
+    steps: the axes that a ray may be stepped along.
+    """
+    x = np.asarray(x)[..., ::-1, :]
+    centres = [(np.arange(size) - (size - 1) / 2) * step for size, step in zip(x.shape, spacing, strict=True)]
+    out = np.zeros(len(points))
+    for ray, (source, point) in enumerate(zip(sources, points, strict=True)):
+        direction = point - source
+        axis = max(steps, key=lambda i: abs(direction[i] / spacing[i]))
+        for j, layer in enumerate(np.moveaxis(x, axis, 0)):
+            place = source + direction * (centres[axis][j] - source[axis]) / direction[axis]
+            for i in reversed([i for i in range(x.ndim) if i != axis]):
+                layer = layer @ np.maximum(0, 1 - abs(place[i] - centres[i]) / spacing[i])
+            out[ray] += layer * np.linalg.norm(direction) * spacing[axis] / abs(direction[axis])
+    return out
+
+
+def _fan_points(A, s):
+    """Source `[num_angles, 2]` and detector points `[num_angles, num_detectors, 2]` of a fan, as (y, x)."""
+    b, far = np.asarray(A.angles)[:, None], A.source_to_detector
+    central, along = np.concatenate([-np.cos(b), np.sin(b)], 1), np.concatenate([np.sin(b), np.cos(b)], 1)
+    if A.detector == "flat":
+        points = far * central[:, None] + s[None, :, None] * along[:, None]
+    else:
+        points = far * (np.cos(s / far)[None, :, None] * central[:, None] + np.sin(s / far)[None, :, None] * along[:, None])
+    source = -A.source_distance * central
+    return source, source[:, None] + points
+
+
+def _detectors(num, spacing, offset):
+    return (np.arange(num) - (num - 1) / 2) * spacing + np.asarray(offset)
+
+
+def fan_rays(A, x):
+    """Ray by ray, from the points of source and detectors."""
+    source, points = _fan_points(A, _detectors(A.num_detectors, A.detector_spacing, A.detector_offset))
+    sources = np.broadcast_to(source[:, None], points.shape).reshape(-1, 2)
+    return joseph(x, sources, points.reshape(-1, 2), (A.pixel_size,) * 2, (0, 1)).reshape(points.shape[:2])
+
+
+def cone_rays(A, x):
+    """Ray by ray, never stepped along z."""
+    source, points = _fan_points(A, _detectors(A.num_columns, A.column_spacing, A.column_offset))
+    v, heights = _detectors(A.num_rows, A.row_spacing, A.row_offset), np.asarray(A.heights)
+    shape = (len(heights), A.num_rows, A.num_columns, 3)
+    sources, ends = np.zeros(shape), np.zeros(shape)
+    sources[..., 0], sources[..., 1:] = heights[:, None, None], source[:, None, None]
+    ends[..., 0], ends[..., 1:] = (heights[:, None] + v[None])[:, :, None], points[:, None]
+    return joseph(x, sources.reshape(-1, 3), ends.reshape(-1, 3), (A.slice_spacing, A.pixel_size, A.pixel_size), (1, 2)).reshape(shape[:3])
+
+
+def vector_rays(A, x):
+    """Ray by ray, from the vectors."""
+    source, centre, u, v = np.split(np.asarray(A.vectors)[:, None, None], 4, axis=-1)
+    r, k = _detectors(A.num_rows, 1, 0)[None, :, None, None], _detectors(A.num_columns, 1, 0)[None, None, :, None]
+    points = centre + k * u + r * v
+    sources = np.broadcast_to(source, points.shape)
+    return joseph(x, *(p.reshape(-1, 3)[:, ::-1] for p in (sources, points)), A.spacing, (0, 1, 2)).reshape(points.shape[:3])
+
+
+def _fan(size=12, **geometry):
+    return lambda key: fan_beam(size, ANGLES, **{"source_distance": 25.0, "detector_distance": 11.0, **geometry})
+
+
+def _cone(**geometry):
+    return lambda key: cone_beam(8, 5, ANGLES, 20.0, 9.0, 7, 13, **geometry)
+
+
+def _tilted(**geometry):
+    """Views from all around, some stepped along z, with sheared detectors."""
+    rng = np.random.default_rng(0)
+    away = rng.standard_normal((5, 3)) + 0.1
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    u = np.cross(away, rng.standard_normal((5, 3)))
+    v = np.cross(away, u) + 0.2 * u + 0.1 * away
+    views = np.concatenate([-22 * away, 9 * away + 0.5 * u, 1.3 * u, 1.1 * v], axis=1)
+    return lambda key: cone_vectors(8, 5, views, 9, 11, **geometry)
+
+
+def _some_fan_views(A, x):
+    return fan_rays(_fan()(None), x)[jnp.array([4, 1, 5])]
+
+
 OPERATORS = {
     "parallel_joseph": Row(_joseph(), (12, 12), jnp.float64, rays),
     "parallel_joseph_odd": Row(_joseph(11, num_detectors=14), (11, 11), jnp.float64, rays),
@@ -92,4 +182,15 @@ OPERATORS = {
     "parallel_fourier_views": Row(lambda key: _fourier()(key).views([4, 1, 5]), (12, 12), jnp.float64, linogram, WIDE),
     "focal_blur": Row(lambda key: focal_blur(1.2, 1.9, 0.7, aperture=0.6, shape="gaussian"), (5, 16), jnp.float64, _convolved),
     "focal_blur_learned": Row(lambda key: FocalBlur(jnp.array([0.2, 0.5, -0.1, 0.3, 0.4])), (5, 16), jnp.float64, _convolved),
+    "fan_beam": Row(_fan(), (12, 12), jnp.float64, fan_rays),
+    "fan_beam_near": Row(_fan(11, source_distance=8.9, detector_distance=0.0, detector_spacing=0.6), (11, 11), jnp.float64, fan_rays),
+    "fan_beam_curved": Row(_fan(13, detector="curved", detector_spacing=2.1, detector_offset=1.2), (13, 13), jnp.float64, fan_rays),
+    "fan_beam_coarse": Row(_fan(detector_spacing=7.0, pixel_size=1.7, num_detectors=6), (12, 12), jnp.float64, fan_rays),
+    "fan_beam_views": Row(lambda key: _fan()(key).views([4, 1, 5]), (12, 12), jnp.float64, _some_fan_views),
+    "cone_beam": Row(_cone(column_spacing=1.2, row_spacing=1.4), (5, 8, 8), jnp.float64, cone_rays),
+    "cone_beam_helix": Row(
+        _cone(pitch=1.5, slice_spacing=0.6, pixel_size=0.7, row_offset=0.3, column_offset=-0.4, detector="curved"), (5, 8, 8), jnp.float64, cone_rays
+    ),
+    "cone_vectors": Row(_tilted(), (5, 8, 8), jnp.float64, vector_rays),
+    "cone_vectors_thin": Row(_tilted(pixel_size=0.9, slice_spacing=1.7), (5, 8, 8), jnp.float64, vector_rays),
 }

@@ -48,11 +48,11 @@ def fan_filtered_backprojection(A, y, window: str = "hann", cutoff=1.0, scan: st
     gamma = divergent_rays.fan_angles(A.positions(dtype), A.source_to_detector, A.detector)
     spacing, refinement = isocentre_spacing(A, A.detector_spacing)
     weighted = y * (redundancy_weights(A.angles, gamma, scan) * jnp.cos(gamma)[None, :])
-    margin = short_side(A.positions(dtype), scan)
-    weighted = jnp.pad(weighted, ((0, 0), margin))
+    margin = margin_of(A.num_detectors, scan)
+    weighted = jnp.pad(weighted, ((0, 0), (margin, margin)))
     step = A.detector_spacing / A.source_to_detector if A.detector == "curved" else 0.0
     filtered = ramp_filtered(weighted, spacing, refinement, window, cutoff, step)
-    return _backprojected(A, filtered, A.positions(dtype)[0] - margin[0] * A.detector_spacing, refinement, dtype)
+    return _backprojected(A, filtered, A.positions(dtype)[0] - margin * A.detector_spacing, refinement, dtype)
 
 
 def check_filter(A, window, cutoff, scan):
@@ -74,16 +74,9 @@ def isocentre_spacing(A, spacing):
     return spacing, math.ceil(2 * spacing / A.pixel_size)
 
 
-def short_side(positions, scan):
-    """Detectors to add on both sides of one of an offset scan, where filtered views go on though no ray is measured: (before, after)."""
-    if scan != "offset":
-        return 0, 0
-    size = positions.shape[0]
-    if not divergent_rays.is_concrete(positions):
-        return size, size
-    first, last = float(positions[0]), float(positions[-1])
-    missing = math.ceil(abs(first + last) * (size - 1) / (last - first))
-    return (missing, 0) if last > -first else (0, missing)
+def margin_of(size, scan):
+    """Detectors to add on each side: on the short side of an offset scan filtered views go on where no ray is measured."""
+    return size if scan == "offset" else 0
 
 
 def ramp_filtered(y, spacing, refinement, window, cutoff, step):

@@ -5,7 +5,7 @@ import numpy as np
 from jax import lax
 
 from medjax.operators import divergent_rays
-from medjax.operators.fan_filtered_backprojection import check_filter, isocentre_spacing, ramp_filtered, short_side
+from medjax.operators.fan_filtered_backprojection import check_filter, isocentre_spacing, margin_of, ramp_filtered
 from medjax.operators.redundancy_weights import redundancy_weights
 
 
@@ -51,15 +51,15 @@ def feldkamp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     cosine = jnp.cos(gamma)[None, :] / jnp.sqrt(1 + (v[:, None] / reach[None, :]) ** 2)
     spacing, refinement = isocentre_spacing(A, A.column_spacing)
     step = A.column_spacing / A.source_to_detector if A.detector == "curved" else 0.0
-    margin = short_side(s, scan)
+    margin = margin_of(A.num_columns, scan)
 
     def filtered(view):
         rows, weights = view
-        weighted = jnp.pad(rows * (weights[None, :] * cosine), ((0, 0), margin))
+        weighted = jnp.pad(rows * (weights[None, :] * cosine), ((0, 0), (margin, margin)))
         return ramp_filtered(weighted, spacing, refinement, window, cutoff, step).T
 
     columns = lax.map(filtered, (y, redundancy_weights(A.angles, gamma, scan)))
-    return _backprojected(A, columns, s[0] - margin[0] * A.column_spacing, refinement, dtype)
+    return _backprojected(A, columns, s[0] - margin * A.column_spacing, refinement, dtype)
 
 
 def _backprojected(A, columns, s, refinement, dtype):

@@ -38,7 +38,7 @@ def redundancy_weights(angles, fan_angles, scan: str = "full"):
 
     Reference:
       Parker (1982), Optimal short scan convolution reconstruction for fanbeam CT, https://doi.org/10.1118/1.595078
-      Silver (2000), A method for including redundant data in computed tomography, https://doi.org/10.1118/1.598939
+      Silver (2000), A method for including redundant data in computed tomography, Medical Physics 27(4), 773-774
       Wang (2002), X-ray micro-CT with a displaced detector array, https://doi.org/10.1118/1.1489043
     """
     if scan not in SCANS:
