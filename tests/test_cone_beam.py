@@ -19,6 +19,7 @@ DISTANCE = np.sqrt(sum(d**2 for d in np.broadcast_arrays(*OFFSETS)))
 TURN = np.arange(120) * np.pi / 60
 
 _apply = jax.jit(lambda A, x: A(x))
+_adjoint = jax.jit(lambda A, y: A.adjoint(y))
 _reconstruct = jax.jit(feldkamp, static_argnames=("window", "scan"))
 
 
@@ -62,14 +63,14 @@ def _relative(a, b):
 def test_off_centre_sphere(detector, pitch):
     A = _cone(np.linspace(0, 6, 13), detector=detector, pitch=pitch, row_offset=0.7, column_offset=-1.1)
     y = _apply(A, _sphere())
-    assert _relative(y, _chords(A)) < 0.04  # a voxel-averaged sphere differs from the sphere by one voxel's blur at its rim
+    assert _relative(y, _chords(A)) < 0.07  # a voxel-averaged sphere differs from the sphere by one voxel's blur at its rim
     assert _relative(jnp.sum(y, (1, 2)), jnp.sum(_chords(A), (1, 2))) < 5e-3  # the same, over whole views
 
 
 def test_signs_of_the_axes():
     A = cone_beam(65, 21, [0.0, np.pi / 2], 100.0, 50.0, 41, 131)
     voxel = jnp.zeros((21, 65, 65)).at[15, 12, 42].set(1.0)  # x = 10, y = 20, z = 5
-    y = A(voxel)
+    y = _apply(A, voxel)
     v, s = A.positions(y.dtype)
     total = jnp.sum(y, (1, 2))
     columns, rows = (jnp.einsum("vrc,r,c->v", y, a, b) / total for a, b in ((jnp.ones(41), s), (v, jnp.ones(131))))
@@ -83,10 +84,11 @@ def test_central_slice_is_fan_beam(detector):
     x = jax.random.normal(jax.random.key(0), (5, 20, 20))
     A = cone_beam(20, 5, angles, 40.0, 20.0, 11, 50, column_spacing=0.9, column_offset=0.3, detector=detector)
     B = fan_beam(20, angles, 40.0, 20.0, 50, 0.9, detector_offset=0.3, detector=detector)
-    assert _relative(A(x)[:, 5], B(x[2])) < 1e-12
-    y = jnp.zeros((9, 11, 50)).at[:, 5].set(B(x[2]))
-    assert _relative(A.adjoint(y)[2], B.adjoint(B(x[2]))) < 1e-12
-    assert _relative(feldkamp(A, y)[2], fan_filtered_backprojection(B, B(x[2]))) < 1e-12
+    assert _relative(_apply(A, x)[:, 5], _apply(B, x[2])) < 1e-12
+    central = _apply(B, x[2])
+    y = jnp.zeros((9, 11, 50)).at[:, 5].set(central)
+    assert _relative(_adjoint(A, y)[2], _adjoint(B, central)) < 1e-12
+    assert _relative(_reconstruct(A, y)[2], jax.jit(fan_filtered_backprojection)(B, central)) < 1e-12
 
 
 def test_volume_and_source_move_together():
@@ -94,7 +96,7 @@ def test_volume_and_source_move_together():
     A = cone_beam(16, 9, np.linspace(0, 7, 8), 40.0, 20.0, 21, 30, 1.3, 1.3, pitch=3.0, slice_spacing=0.8)
     leaves, tree = jax.tree.flatten(A)
     leaves[1] = leaves[1] + 1.6
-    assert _relative(jax.tree.unflatten(tree, leaves)(jnp.roll(x, 2, axis=0)), A(x)) < 1e-12
+    assert _relative(_apply(jax.tree.unflatten(tree, leaves), jnp.roll(x, 2, axis=0)), _apply(A, x)) < 1e-12
 
 
 def test_vectors_are_the_same_rays():
@@ -102,7 +104,7 @@ def test_vectors_are_the_same_rays():
     B = cone_vectors(16, 9, A.vectors(), 13, 30, slice_spacing=0.9)
     x, y = jax.random.normal(jax.random.key(0), (9, 16, 16)), jax.random.normal(jax.random.key(1), (8, 13, 30))
     assert _relative(_apply(B, x), _apply(A, x)) < 1e-11
-    assert _relative(B.adjoint(y), A.adjoint(y)) < 1e-11
+    assert _relative(_adjoint(B, y), _adjoint(A, y)) < 1e-11
 
 
 def test_vectors_turn_with_the_volume():
@@ -142,8 +144,9 @@ def test_feldkamp_of_a_sphere(scan, detector):
         assert abs(float(jnp.mean(x[part])) - 1) < 5e-3  # Feldkamp's own error off the central slice
     outer = (DISTANCE > RADIUS + 3) & (np.hypot(X[:, None], X) < 22)[None]
     assert abs(float(jnp.mean(x[outer]))) < 3e-3
-    where = [jnp.sum(x * jnp.asarray(np.broadcast_to(d, x.shape))) / jnp.sum(x) for d in np.broadcast_arrays(*OFFSETS)]
-    assert max(abs(float(w)) for w in where) < 0.6  # the sphere is where it should be
+    near = jnp.where(DISTANCE < RADIUS + 4, x, 0)
+    where = [jnp.sum(near * np.broadcast_to(d, x.shape)) / jnp.sum(near) for d in OFFSETS]
+    assert max(abs(float(w)) for w in where) < 0.3  # the sphere is where it should be, but for streaks beside it
 
 
 def test_feldkamp_is_differentiable():
@@ -154,9 +157,11 @@ def test_feldkamp_is_differentiable():
         turned = cone_beam(12, 4, np.linspace(0, 6, 10) + angle, 40.0, 20.0, 8, 30)
         return jnp.sum(feldkamp(turned, y) ** 2)
 
-    slope = jax.grad(loss)(0.02, y)
+    loss = jax.jit(loss)
+    slope = jax.jit(jax.grad(loss))(0.02, y)
     assert abs(slope - (loss(0.02 + 1e-6, y) - loss(0.02 - 1e-6, y)) / 2e-6) < 1e-4 * abs(slope)  # kinks of the interpolation
-    assert _relative(jax.jvp(lambda y: feldkamp(A, y), (y,), (step,))[1], feldkamp(A, step)) < 1e-12
+    moved = jax.jit(lambda y, step: jax.jvp(lambda y: feldkamp(A, y), (y,), (step,))[1])(y, step)
+    assert _relative(moved, _reconstruct(A, step)) < 1e-12
 
 
 def test_warns_of_a_small_detector():

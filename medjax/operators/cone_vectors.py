@@ -212,11 +212,14 @@ class ConeVectors:
                     for image, reach, t, size in zip(_image(ray, apart), self.reach, taps, (self.num_rows, self.num_columns), strict=True)
                 ]
                 corner = (first[0].astype(jnp.int32) + taps[0]) * (self.num_columns + 2 * taps[1]) + first[1].astype(jnp.int32) + taps[1]
-                for i, j in itertools.product(*map(range, taps)):
+
+                def tap(number, layer):
+                    i, j = number // taps[1], number % taps[1]
                     index = corner + (i * (self.num_columns + 2 * taps[1]) + j)
-                    direction = self._directions(ray, first[0] + i, first[1] + j)
-                    layer = layer + _take(data, index) * _hats(direction, apart, _take(axis, index))
-                return layer
+                    direction = self._directions(ray, first[0] + i.astype(dtype), first[1] + j.astype(dtype))
+                    return layer + _take(data, index) * _hats(direction, apart, _take(axis, index))
+
+                return lax.fori_loop(0, taps[0] * taps[1], tap, layer)
 
             return lax.map(slab, (total, jnp.arange(num_slices, dtype=dtype))), None
 

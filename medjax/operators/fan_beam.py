@@ -191,15 +191,22 @@ class FanBeam:
         def step(total, view):
             row, cos, sin = view
             lateral, depth = x * cos - below * sin, source + x * sin + below * cos
-            centre = lateral / depth
-            reach = jnp.maximum(jnp.abs(sin + centre * cos), jnp.abs(cos - centre * sin)) / (depth - 1)
-            first = jnp.floor((divergent_rays.positions(centre - reach, *span) - s[0]) / spacing) + 1
+            # a hat function ends at the four neighbours: the first ray under it runs beside one of them
+            sideways = jnp.minimum((lateral - cos) / (depth - sin), (lateral + cos) / (depth + sin))
+            upwards = jnp.minimum((lateral - sin) / (depth + cos), (lateral + sin) / (depth - cos))
+            first = jnp.floor((divergent_rays.positions(jnp.minimum(sideways, upwards), *span) - s[0]) / spacing) + 1
             first = jnp.clip(first, -num_taps, num_detectors)
             index = first.astype(jnp.int32) + num_taps
-            for i in range(num_taps):
+
+            def tap(i, total):
                 tau = (s[0] + (first + i) * spacing) / span[0] if self.detector == "flat" else _take(tangent, index + i)
                 radius = jnp.maximum(jnp.abs(sin + tau * cos), jnp.abs(cos - tau * sin))
-                total = total + _take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))
+                return total + _take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))
+
+            if num_taps > 8:  # a source close to the image, or a fine detector
+                return lax.fori_loop(0, num_taps, tap, total), None
+            for i in range(num_taps):
+                total = tap(i, total)
             return total, None
 
         return lax.scan(step, jnp.zeros((n, n), y.dtype), (weighted, cos, sin))[0]
