@@ -186,9 +186,11 @@ OPERATORS = {
     "cone_beam": Row(_cone(column_spacing=1.2, row_spacing=1.4), (5, 8, 8), jnp.float64, cone_rays),
     "fan_beam": Row(_fan(pixel_size=1.1, num_detectors=30), (12, 12), jnp.float64, fan_rays),
     "fan_beam_curved": Row(_fan(13, detector="curved", detector_spacing=3.1, detector_offset=1.2), (13, 13), jnp.float64, fan_rays),
-    "cone_beam": Row(_cone(column_spacing=1.2, row_spacing=1.4, row_offset=0.3), (5, 8, 8), jnp.float64, cone_rays),
-    "cone_beam_helix": Row(
-        _cone(pitch=1.5, slice_spacing=0.6, pixel_size=0.7, row_offset=0.3, column_offset=-0.4, detector="curved"), (5, 8, 8), jnp.float64, cone_rays
+    "cone_beam": Row(
+        _cone(pitch=1.5, row_spacing=1.2, slice_spacing=0.6, pixel_size=0.7, row_offset=0.3, column_offset=-0.4, detector="curved"),
+        (5, 8, 8),
+        jnp.float64,
+        cone_rays,
     ),
     "cone_vectors": Row(_tilted(pixel_size=0.9, slice_spacing=1.7), (5, 8, 8), jnp.float64, vector_rays),
 }

@@ -83,11 +83,23 @@ def cone_beam(
     sizes = {"num_slices": num_slices, "num_rows": num_rows, "num_columns": num_columns, "row_spacing": row_spacing, "slice_spacing": slice_spacing}
     divergent_rays.check_positive(**sizes)
     divergent_rays.check_fan(image_size, source_distance, detector_distance, column_spacing, pixel_size, detector)
-    heights = jnp.asarray(pitch, float) * (angles - jnp.mean(angles)) / (2 * jnp.pi)
-    offsets = jnp.asarray(row_offset, float), jnp.asarray(column_offset, float)
-    spacings = float(row_spacing), float(column_spacing), float(pixel_size), float(slice_spacing)
-    distances = float(source_distance), float(source_distance + detector_distance)
-    A = ConeBeam(angles, heights, *offsets, image_size, num_slices, num_rows, num_columns, *distances, *spacings, detector)
+    A = ConeBeam(
+        angles=angles,
+        heights=jnp.asarray(pitch, float) * (angles - jnp.mean(angles)) / (2 * jnp.pi),
+        row_offset=jnp.asarray(row_offset, float),
+        column_offset=jnp.asarray(column_offset, float),
+        image_size=image_size,
+        num_slices=num_slices,
+        num_rows=num_rows,
+        num_columns=num_columns,
+        source_distance=float(source_distance),
+        source_to_detector=float(source_distance + detector_distance),
+        row_spacing=float(row_spacing),
+        column_spacing=float(column_spacing),
+        pixel_size=float(pixel_size),
+        slice_spacing=float(slice_spacing),
+        detector=detector,
+    )
     _warn_of_loss(A)
     return A
 

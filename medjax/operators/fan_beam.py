@@ -80,8 +80,17 @@ def fan_beam(
     if num_detectors < 1:
         raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
     offset = jnp.asarray(detector_offset, float)
-    static = (float(source_distance), float(source_to_detector), float(detector_spacing), float(pixel_size), detector)
-    A = FanBeam(angles, offset, image_size, num_detectors, *static)
+    A = FanBeam(
+        angles=angles,
+        detector_offset=offset,
+        image_size=image_size,
+        num_detectors=num_detectors,
+        source_distance=float(source_distance),
+        source_to_detector=float(source_to_detector),
+        detector_spacing=float(detector_spacing),
+        pixel_size=float(pixel_size),
+        detector=detector,
+    )
     if divergent_rays.is_concrete(offset):
         _warn_of_loss(A, float(offset))
     return A
@@ -156,14 +165,14 @@ class FanBeam:
         upwards = x[::-1]
         padding = ((0, 0), (1, 2))  # zeros outside the image, so that clipped positions read 0
         lines = jnp.concatenate([jnp.pad(upwards, padding), jnp.pad(upwards.T, padding)], axis=1)
-        start = jnp.where(steep, 0, n + 3)
+        start = jnp.where(steep, 0, n + 3).astype(jnp.uint32)
         origin = origin + ((n - 1) / 2 + 1)
 
         def step(total, row):
             line, height = row
             position = jnp.clip(origin + height * slope, 0, n + 1)
-            lower = position.astype(jnp.int32)
-            weight = position - lower
+            lower = position.astype(jnp.uint32)  # unsigned: JAX would ask a signed index whether it counts from the end
+            weight = position - lower.astype(dtype)
             index = start + lower
             return total + _take(line, index) * (1 - weight) + _take(line, index + 1) * weight, None
 
@@ -196,9 +205,10 @@ class FanBeam:
             upwards = jnp.minimum((lateral - sin) / (depth + cos), (lateral + sin) / (depth - cos))
             first = jnp.floor((divergent_rays.positions(jnp.minimum(sideways, upwards), *span) - s[0]) / spacing) + 1
             first = jnp.clip(first, -num_taps, num_detectors)
-            index = first.astype(jnp.int32) + num_taps
+            index = (first + num_taps).astype(jnp.uint32)
 
             def tap(i, total):
+                i = jnp.uint32(i)
                 tau = (s[0] + (first + i) * spacing) / span[0] if self.detector == "flat" else _take(tangent, index + i)
                 radius = jnp.maximum(jnp.abs(sin + tau * cos), jnp.abs(cos - tau * sin))
                 return total + _take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))

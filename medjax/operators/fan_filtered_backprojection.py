@@ -111,8 +111,8 @@ def _backprojected(A, filtered, first, refinement, dtype):
         lateral, depth = x * cos - below * sin, source + x * sin + below * cos
         position = divergent_rays.positions(lateral / depth, A.source_to_detector, A.detector)
         position = jnp.clip((position - first) * (refinement / A.detector_spacing) + 1, 0, last + 1)
-        lower = position.astype(jnp.int32)
-        weight = position - lower
+        lower = position.astype(jnp.uint32)
+        weight = position - lower.astype(dtype)
         value = _take(row, lower) * (1 - weight) + _take(row, lower + 1) * weight
         square = depth**2 if A.detector == "flat" else depth**2 + lateral**2
         return total + value * (source**2 / square), None
