@@ -178,12 +178,6 @@ OPERATORS = {
     "parallel_fourier_views": Row(lambda key: _fourier()(key).views([4, 1, 5]), (12, 12), jnp.float64, linogram, WIDE),
     "focal_blur": Row(lambda key: focal_blur(1.2, 1.9, 0.7, aperture=0.6, shape="gaussian"), (5, 16), jnp.float64, _convolved),
     "focal_blur_learned": Row(lambda key: FocalBlur(jnp.array([0.2, 0.5, -0.1, 0.3, 0.4])), (5, 16), jnp.float64, _convolved),
-    "fan_beam": Row(_fan(), (12, 12), jnp.float64, fan_rays),
-    "fan_beam_near": Row(_fan(11, source_distance=8.9, detector_distance=0.0, detector_spacing=0.6), (11, 11), jnp.float64, fan_rays),
-    "fan_beam_curved": Row(_fan(13, detector="curved", detector_spacing=2.1, detector_offset=1.2), (13, 13), jnp.float64, fan_rays),
-    "fan_beam_coarse": Row(_fan(detector_spacing=7.0, pixel_size=1.7, num_detectors=6), (12, 12), jnp.float64, fan_rays),
-    "fan_beam_views": Row(lambda key: _fan()(key).views([4, 1, 5]), (12, 12), jnp.float64, _some_fan_views),
-    "cone_beam": Row(_cone(column_spacing=1.2, row_spacing=1.4), (5, 8, 8), jnp.float64, cone_rays),
     "fan_beam": Row(_fan(pixel_size=1.1, num_detectors=30), (12, 12), jnp.float64, fan_rays),
     "fan_beam_curved": Row(_fan(13, detector="curved", detector_spacing=3.1, detector_offset=1.2), (13, 13), jnp.float64, fan_rays),
     "cone_beam": Row(

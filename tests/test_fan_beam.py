@@ -7,7 +7,7 @@ import pytest
 
 from medjax.operators.fan_beam import fan_beam
 from medjax.operators.fan_filtered_backprojection import fan_filtered_backprojection
-from medjax.operators.filtered_backprojection import WINDOWS
+from medjax.operators.fbp import WINDOWS
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.redundancy_weights import redundancy_weights
 
