@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from medjax.operators.cone_beam import cone_beam  # noqa: E402
 from medjax.operators.fan_beam import fan_beam  # noqa: E402
-from medjax.operators.fan_filtered_backprojection import fan_filtered_backprojection  # noqa: E402
-from medjax.operators.feldkamp import feldkamp  # noqa: E402
+from medjax.operators.fan_fbp import fan_fbp  # noqa: E402
+from medjax.operators.fdk import fdk  # noqa: E402
 from medjax.phantoms.shepp_logan import shepp_logan, sinogram  # noqa: E402
 
 apply = jax.jit(lambda A, x: A(x))
@@ -104,7 +104,7 @@ def fan(rounds):
     A, C = (fan_beam(size, angles, source, source, num_detectors, spacing, detector=detector) for detector in ("flat", "curved"))
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(shape).astype(np.float32) for shape in ((size, size), (angles.size, num_detectors)))
-    fbp = jax.jit(fan_filtered_backprojection)
+    fbp = jax.jit(fan_fbp)
     fns = {"medjax forward": lambda: apply(A, x), "medjax adjoint": lambda: adjoint(A, y), "medjax FBP": lambda: fbp(A, y)}
     fns |= {"medjax forward, curved": lambda: apply(C, x), "medjax adjoint, curved": lambda: adjoint(C, y)}
     image = np.asarray(shepp_logan(size).image, np.float32)
@@ -140,8 +140,8 @@ def cone(rounds):
     A = cone_beam(size, size, angles, 500.0, 250.0, rows, rows, spacing, spacing)
     rng = np.random.default_rng(0)
     x, y = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((size,) * 3, (angles.size, rows, rows)))
-    fdk = jax.jit(feldkamp)
-    fns = {"medjax forward": lambda: apply(A, x), "medjax adjoint": lambda: adjoint(A, y), "medjax FDK": lambda: fdk(A, y)}
+    invert = jax.jit(fdk)
+    fns = {"medjax forward": lambda: apply(A, x), "medjax adjoint": lambda: adjoint(A, y), "medjax FDK": lambda: invert(A, y)}
     # an even number of rows and slices has none in the middle: a volume that does not change along z has fan views there, but for the tilt
     image = shepp_logan(size).image
     middle = np.asarray(apply(A, jnp.broadcast_to(image, (size,) * 3)))[:, rows // 2]

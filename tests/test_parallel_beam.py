@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.operators.fbp import WINDOWS, fbp
+from medjax.operators.fbp import fbp
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.parallel_fourier import ParallelFourier
+from medjax.operators.ramp_filter import WINDOWS
 from medjax.phantoms.shepp_logan import shepp_logan, sinogram
 
 X, Y, RADIUS = 21.0, -34.0, 18.0  # [mm], a disc in the lower right of a 128 mm square

@@ -6,15 +6,7 @@ import math
 import jax.numpy as jnp
 
 from medjax.operators.parallel_joseph import ParallelJoseph
-
-WINDOWS = {
-    "ram-lak": lambda f: jnp.ones_like(f),
-    "shepp-logan": lambda f: jnp.sinc(f / 2),
-    "cosine": lambda f: jnp.cos(jnp.pi * f / 2),
-    "hamming": lambda f: 0.54 + 0.46 * jnp.cos(jnp.pi * f),
-    "hann": lambda f: 0.5 + 0.5 * jnp.cos(jnp.pi * f),
-}
-"""Windows over f = frequency / cut-off frequency in [0, 1]."""
+from medjax.operators.ramp_filter import ramp_filter
 
 
 def fbp(A, y, window: str = "hann", cutoff=1.0):
@@ -48,38 +40,14 @@ def fbp(A, y, window: str = "hann", cutoff=1.0):
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, chapter 3, eq. 61.
     """
     wanted = (*A.angles.shape, A.num_detectors)
-    if not 0 < cutoff <= 1:
-        raise ValueError(f"got cutoff {cutoff}, a fraction in (0, 1] is needed")
-    if window not in WINDOWS:
-        raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
     if y.shape != wanted:
         raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
     refinement = math.ceil(2 * A.detector_spacing / A.pixel_size) if isinstance(A, ParallelJoseph) else 1
     spacing, num_detectors = A.detector_spacing / refinement, refinement * (A.num_detectors - 1) + 1
     fine = dataclasses.replace(A, num_detectors=num_detectors, detector_spacing=spacing)
-    filtered = _filter_rows(y, A.detector_spacing, refinement, lambda f: _windowed(WINDOWS[window], f, cutoff))[:, :num_detectors]
+    filtered = ramp_filter(y, A.detector_spacing, window, cutoff, refinement)
     weights = _view_weights(A.angles).astype(y.dtype)
     return fine.adjoint(filtered * weights[:, None]) * (spacing / A.pixel_size**2)
-
-
-def _windowed(window_fn, frequency, cutoff):
-    """The window at frequencies in [0, 1], zero above the cut-off."""
-    return jnp.where(frequency <= cutoff, window_fn(jnp.minimum(frequency / cutoff, 1)), 0)
-
-
-def _filter_rows(y, spacing, refinement, window_fn):
-    """Rows convolved with the ramp and resampled `refinement` times finer."""
-    length = 2 ** math.ceil(math.log2(2 * y.shape[-1]))
-    k = jnp.arange(length)
-    k = jnp.minimum(k, length - k)
-    odd = -1 / (jnp.pi * jnp.maximum(k, 1).astype(y.dtype) * spacing) ** 2
-    ramp = jnp.where(k == 0, 1 / (4 * spacing**2), jnp.where(k % 2 == 1, odd, 0))
-    frequency = jnp.arange(length // 2 + 1, dtype=y.dtype) / (length // 2)
-    response = jnp.real(jnp.fft.rfft(ramp)) * spacing * window_fn(frequency)
-    if refinement > 1:
-        response = response.at[-1].multiply(0.5)  # the Nyquist term stands for two terms once it is not the last
-    spectrum = jnp.fft.rfft(y, length, axis=-1) * response[None, :]
-    return jnp.fft.irfft(spectrum, refinement * length, axis=-1) * refinement
 
 
 def _view_weights(angles):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from medjax.operators import divergent_rays
-from medjax.operators.filtered_backprojection import WINDOWS, _windowed
+from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import redundancy_weights
 
 
-def fan_filtered_backprojection(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
+def fan_fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     r"""Fan-beam filtered backprojection, for flat and curved detectors, full, short and offset scans.
 
     .. math::
@@ -43,7 +43,7 @@ def fan_filtered_backprojection(A, y, window: str = "hann", cutoff=1.0, scan: st
     wanted = (*A.angles.shape, A.num_detectors)
     if y.shape != wanted:
         raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-    check_filter(A, window, cutoff, scan)
+    warn_of_short_arc(A, scan)
     dtype = y.real.dtype
     gamma = divergent_rays.fan_angles(A.positions(dtype), A.source_to_detector, A.detector)
     spacing, refinement = isocentre_spacing(A, A.detector_spacing)
@@ -51,16 +51,12 @@ def fan_filtered_backprojection(A, y, window: str = "hann", cutoff=1.0, scan: st
     margin = margin_of(A.num_detectors, scan)
     weighted = jnp.pad(weighted, ((0, 0), (margin, margin)))
     step = A.detector_spacing / A.source_to_detector if A.detector == "curved" else 0.0
-    filtered = ramp_filtered(weighted, spacing, refinement, window, cutoff, step)
+    filtered = ramp_filter(weighted, spacing, window, cutoff, refinement, step)
     return _backprojected(A, filtered, A.positions(dtype)[0] - margin * A.detector_spacing, refinement, dtype)
 
 
-def check_filter(A, window, cutoff, scan):
-    """Refuse a filter that is not one, and warn of a short scan that is too short."""
-    if not 0 < cutoff <= 1:
-        raise ValueError(f"got cutoff {cutoff}, a fraction in (0, 1] is needed")
-    if window not in WINDOWS:
-        raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
+def warn_of_short_arc(A, scan):
+    """Warn of a short scan that is too short."""
     if scan == "short" and divergent_rays.is_concrete(A.angles) and A.angles.shape[0] > 1:
         arc = float(jnp.max(A.angles) - jnp.min(A.angles)) * A.angles.shape[0] / (A.angles.shape[0] - 1)
         needed = math.pi + 2 * math.asin(min(1.0, A.image_size * A.pixel_size / 2 / A.source_distance))
@@ -77,25 +73,6 @@ def isocentre_spacing(A, spacing):
 def margin_of(size, scan):
     """Detectors to add on each side: on the short side of an offset scan filtered views go on where no ray is measured."""
     return size if scan == "offset" else 0
-
-
-def ramp_filtered(y, spacing, refinement, window, cutoff, step):
-    """Rows `[..., num_detectors]` convolved with the windowed ramp, `refinement` times finer; `step` is a curved detector's [rad], or 0."""
-    size = y.shape[-1]
-    length = 2 ** math.ceil(math.log2(2 * size))
-    k = jnp.arange(length)
-    k = jnp.minimum(k, length - k)
-    lag = jnp.maximum(k, 1).astype(y.real.dtype)
-    if step:
-        lag = jnp.sin(jnp.minimum(lag * step, 0.9 * jnp.pi)) / step  # no two rays of a fan are farther apart
-    ramp = jnp.where(k == 0, 1 / (4 * spacing**2), jnp.where(k % 2 == 1, -1 / (jnp.pi * lag * spacing) ** 2, 0))
-    frequency = jnp.arange(length // 2 + 1, dtype=lag.dtype) / (length // 2)
-    response = jnp.real(jnp.fft.rfft(ramp)) * spacing * _windowed(WINDOWS[window], frequency, cutoff)
-    if refinement > 1:
-        response = response.at[-1].multiply(0.5)  # the Nyquist term stands for two terms once it is not the last
-    spectrum = jnp.fft.rfft(y, length, axis=-1) * response.reshape((1,) * (y.ndim - 1) + response.shape)
-    fine = jnp.fft.irfft(spectrum, refinement * length, axis=-1) * refinement
-    return fine[..., : refinement * (size - 1) + 1]
 
 
 def _backprojected(A, filtered, first, refinement, dtype):

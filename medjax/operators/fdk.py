@@ -5,18 +5,19 @@ import numpy as np
 from jax import lax
 
 from medjax.operators import divergent_rays
-from medjax.operators.fan_filtered_backprojection import check_filter, isocentre_spacing, margin_of, ramp_filtered
+from medjax.operators.fan_fbp import isocentre_spacing, margin_of, warn_of_short_arc
+from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import redundancy_weights
 
 
-def feldkamp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
+def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     r"""The algorithm of Feldkamp, Davis and Kress: fan-beam filtered backprojection along tilted rays.
 
     .. math::
         \hat x(P) = \sum_\beta \frac{D^2}{\ell_\beta(P)^2} \left( h * (w_\beta \cos\kappa\, y_\beta) \right)(P)
 
     with cos kappa the cosine of a ray's angle to the central ray (on a curved detector the product of the cosines of fan and cone angle),
-    w the `redundancy_weights` of the fan angle, h the ramp along detector rows, and l as in `fan_filtered_backprojection`, which this is
+    w the `redundancy_weights` of the fan angle, h the ramp along detector rows, and l as in `fan_fbp`, which this is
     in the plane of the source. Exact there; elsewhere exact only for volumes that do not change along z.
 
     Args:
@@ -41,7 +42,7 @@ def feldkamp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     wanted = (*A.angles.shape, A.num_rows, A.num_columns)
     if y.shape != wanted:
         raise ValueError(f"projections are {list(y.shape)}, the geometry says {list(wanted)}")
-    check_filter(A, window, cutoff, scan)
+    warn_of_short_arc(A, scan)
     if divergent_rays.is_concrete(A.heights) and np.ptp(np.asarray(A.heights)) > 1e-6 * A.slice_spacing:
         raise ValueError(f"got a source that moves {np.ptp(np.asarray(A.heights)):.6g} mm along z, a circle is needed")
     dtype = y.real.dtype
@@ -56,7 +57,7 @@ def feldkamp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     def filtered(view):
         rows, weights = view
         weighted = jnp.pad(rows * (weights[None, :] * cosine), ((0, 0), (margin, margin)))
-        return ramp_filtered(weighted, spacing, refinement, window, cutoff, step).T
+        return ramp_filter(weighted, spacing, window, cutoff, refinement, step).T
 
     columns = lax.map(filtered, (y, redundancy_weights(A.angles, gamma, scan)))
     return _backprojected(A, columns, s[0] - margin * A.column_spacing, refinement, dtype)
