@@ -211,15 +211,15 @@ def _lanczos(A, x, num_steps, key):
         return jax.tree.unflatten(tree, [h.reshape(a.shape).astype(a.dtype) for h, a in zip(halves, leaves, strict=True)])
 
     def step(carry, j):
-        basis, previous = carry
+        basis, scale = carry
         w = lax.stop_gradient(flat(A.adjoint(A(unflat(basis[j])))))
-        length, alpha = jnp.linalg.norm(w), basis[j] @ w
-        w = w - alpha * basis[j] - previous * basis[j - 1]  # what is left may be tiny, and only then made orthogonal to all
-        w = w - (basis @ w) @ basis
+        scale, alpha = jnp.maximum(scale, jnp.linalg.norm(w)), basis[j] @ w
+        for _ in range(2):  # once leaves rounding of the length that w had before
+            w = w - (basis @ w) @ basis
         beta = jnp.linalg.norm(w)
-        going = beta > 10 * jnp.finfo(dtype).eps * length  # less is rounding: the Krylov space is exhausted
+        going = beta > 10 * jnp.finfo(dtype).eps * scale  # less is rounding: the Krylov space is exhausted
         w, beta = jnp.where(going, w / jnp.where(going, beta, 1), 0), jnp.where(going, beta, 0)
-        return (basis.at[j + 1].set(w), beta), (alpha, beta)
+        return (basis.at[j + 1].set(w), scale), (alpha, beta)
 
     start = jax.random.normal(jax.random.key(0) if key is None else key, (size,), dtype)
     basis = jnp.zeros((num + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start))

@@ -156,6 +156,7 @@ SPECTRA = {  # 300 singular values: what power iteration needs hundreds of steps
     "nearly one value": 1 - 1e-4 * np.linspace(0, 1, 300) ** 2,
     "multiple": np.r_[np.ones(5), np.full(295, 0.3)],
     "decay": 1 / np.arange(1, 301),
+    "exponential decay": 2.0 ** -np.arange(300),
 }
 
 
@@ -182,9 +183,10 @@ def test_operator_norm_is_true(spectrum, dtype):
     assert wanted <= upper <= wanted * 1.01 + slack
 
 
-def test_bounds_close_where_the_spectrum_has_a_gap():
-    """To a hundred roundings; vectors that lose their orthogonality stop a decade before."""
-    lower, upper = _bounds(Matrix(jnp.diag(jnp.asarray(SPECTRA["gap"]))), np.float64)
+@pytest.mark.parametrize("spectrum", ["gap", "exponential decay"])
+def test_bounds_close_where_the_spectrum_has_a_gap(spectrum):
+    """To a hundred roundings; vectors that lose their orthogonality miss that by far."""
+    lower, upper = linalg.operator_norm_bounds(Matrix(jnp.diag(jnp.asarray(SPECTRA[spectrum]))), jnp.zeros(300), 20)
     assert 0 <= upper - lower <= 100 * np.finfo(float).eps * upper
 
 
