@@ -109,8 +109,8 @@ def _warn_of_loss(A):
     if not divergent_rays.is_concrete(A.heights, A.row_offset, A.column_offset):
         return
     half = A.num_columns * A.column_spacing / 2
-    edges = (float(divergent_rays.fan_angles(A.column_offset + s, A.source_to_detector, A.detector)) for s in (-half, half))
-    covered = divergent_rays.covered_fraction(A.image_size * A.pixel_size / 2, *edges, A.source_distance)
+    first, last = (float(divergent_rays.fan_angles(A.column_offset + s, A.source_to_detector, A.detector)) for s in (-half, half))
+    covered = divergent_rays.covered_fraction(A.image_size * A.pixel_size / 2, first, last, A.source_distance)
     magnification = A.source_to_detector / A.source_distance
     reach, shift = A.num_rows * A.row_spacing / 2 / magnification, float(A.row_offset) / magnification
     height = A.num_slices * A.slice_spacing

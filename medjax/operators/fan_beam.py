@@ -99,9 +99,9 @@ def fan_beam(
 def _warn_of_loss(A, offset):
     """Say how much of the image the detector never sees completely."""
     half = A.num_detectors * A.detector_spacing / 2
-    edges = (float(divergent_rays.fan_angles(offset + s, A.source_to_detector, A.detector)) for s in (-half, half))
+    first, last = (float(divergent_rays.fan_angles(offset + s, A.source_to_detector, A.detector)) for s in (-half, half))
     field = A.image_size * A.pixel_size / 2
-    lost = 1 - divergent_rays.covered_fraction(field, *edges, A.source_distance)
+    lost = 1 - divergent_rays.covered_fraction(field, first, last, A.source_distance)
     if lost > 1e-6:
         warnings.warn(
             f"the detector of {A.num_detectors} x {A.detector_spacing:g} mm is too small: {100 * lost:.3g} % of the image's inscribed disc "
