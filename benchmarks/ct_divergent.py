@@ -101,7 +101,7 @@ def fan(rounds):
     """The table of the fan case."""
     size, source, num_detectors, spacing = 256, 512.0, 363, 2.0
     angles = np.arange(180) * np.pi / 90
-    A, C = (fan_beam(size, angles, source, source, num_detectors, spacing, detector=detector) for detector in ("flat", "curved"))
+    A, C = (fan_beam(size, angles, source, source, num_detectors, spacing, detector=detector, model="joseph") for detector in ("flat", "curved"))
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(shape).astype(np.float32) for shape in ((size, size), (angles.size, num_detectors)))
     fbp = jax.jit(fan_fbp)
@@ -114,7 +114,7 @@ def fan(rounds):
     peer = astra_fan(size, angles, source, source, num_detectors, spacing)
     if peer is not None:
         fns = {"ASTRA line forward": lambda: peer[0](x), "ASTRA line adjoint": lambda: peer[1](y), **fns}
-        turned = fan_beam(size, angles + np.pi, source, source, num_detectors, spacing)  # the same rays, detectors in reverse order
+        turned = fan_beam(size, angles + np.pi, source, source, num_detectors, spacing, model="joseph")  # the same rays, detectors in reverse order
         table["error of ASTRA line"] = _relative(peer[0](image)[:, ::-1], _bins(turned))
     return table | {"seconds": interleaved(fns, rounds)}
 
@@ -145,7 +145,7 @@ def cone(rounds):
     # an even number of rows and slices has none in the middle: a volume that does not change along z has fan views there, but for the tilt
     image = shepp_logan(size).image
     middle = np.asarray(apply(A, jnp.broadcast_to(image, (size,) * 3)))[:, rows // 2]
-    flat = apply(fan_beam(size, angles, 500.0, 250.0, rows, spacing), image)
+    flat = apply(fan_beam(size, angles, 500.0, 250.0, rows, spacing, model="joseph"), image)
     table = {"adjointness": mismatch(A, x, y), "central slice against fan": _relative(middle, flat)}
     table |= {"temporaries, MB": {"forward": temporaries(apply, A, x), "adjoint": temporaries(adjoint, A, y), "FDK": temporaries(fdk, A, y)}}
     peer = mbirjax_cone(A)

@@ -13,6 +13,7 @@ class Row(NamedTuple):
     truth: `(A, x) -> A x`, the same map written another way, a dense matrix or a loop.
     tolerance: relative error against the truth; above 1e-11 only with the reason in the row.
     wrong, wrong_data: shapes of x, and of y, that must be refused; None for the usual ones: a batch, an axis too few, a last axis too long.
+    constant: its leaves are tables of a known geometry, which take no derivative.
     """
 
     make: Callable[[Any], Any]
@@ -22,3 +23,4 @@ class Row(NamedTuple):
     tolerance: float = 1e-11
     wrong: tuple[tuple[int, ...], ...] | None = None
     wrong_data: tuple[tuple[int, ...], ...] | None = None
+    constant: bool = False

@@ -83,7 +83,7 @@ def test_central_slice_is_fan_beam(detector):
     angles = np.linspace(0, 6, 9)
     x = jax.random.normal(jax.random.key(0), (5, 20, 20))
     A = cone_beam(20, 5, angles, 40.0, 20.0, 11, 50, column_spacing=0.9, column_offset=0.3, detector=detector)
-    B = fan_beam(20, angles, 40.0, 20.0, 50, 0.9, detector_offset=0.3, detector=detector)
+    B = fan_beam(20, angles, 40.0, 20.0, 50, 0.9, detector_offset=0.3, detector=detector, model="joseph")
     assert _relative(_apply(A, x)[:, 5], _apply(B, x[2])) < 1e-12
     central = _apply(B, x[2])
     y = jnp.zeros((9, 11, 50)).at[:, 5].set(central)
@@ -154,7 +154,7 @@ def test_fdk_of_a_cylinder(detector):
     """Of a volume that does not change along z all slices are fan-beam reconstructions."""
     angles = np.linspace(0, 6, 9)
     A = cone_beam(16, 9, angles, 30.0, 20.0, 50, 50, column_offset=0.3, row_offset=-0.2, detector=detector)
-    B = fan_beam(16, angles, 30.0, 20.0, 50, detector_offset=0.3, detector=detector)
+    B = fan_beam(16, angles, 30.0, 20.0, 50, detector_offset=0.3, detector=detector, model="joseph")
     v, s = A.positions(jnp.float64)
     reach = jnp.sqrt(50**2 + s**2) if detector == "flat" else jnp.full_like(s, 50)
     flat = jax.random.normal(jax.random.key(0), (9, 50))

@@ -23,7 +23,7 @@ _reconstruct = jax.jit(fan_fbp, static_argnames=("window", "scan"))
 
 
 def _fan(angles=TURN, **geometry):
-    return fan_beam(SIZE, angles, **{"source_distance": 120.0, "detector_distance": 80.0, **geometry})
+    return fan_beam(SIZE, angles, **{"source_distance": 120.0, "detector_distance": 80.0, "model": "joseph", **geometry})
 
 
 def _disc(supersample=8):
@@ -61,7 +61,7 @@ def test_off_centre_disc(geometry):
 
 @pytest.mark.parametrize("detector", ["flat", "curved"])
 def test_signs_of_the_axes(detector):
-    A = fan_beam(65, [0.0, np.pi / 2], 100.0, 50.0, detector=detector)
+    A = fan_beam(65, [0.0, np.pi / 2], 100.0, 50.0, detector=detector, model="joseph")
     top_right = jnp.zeros((65, 65)).at[12, 42].set(1.0)  # x = 10, y = 20
     y = _apply(A, top_right)
     positions = jnp.sum(y * A.positions(y.dtype)[None, :], 1) / jnp.sum(y, 1)
@@ -74,7 +74,7 @@ def test_far_source_is_parallel():
     angles = np.linspace(0, 6, 13)
     x = jax.random.normal(jax.random.key(0), (32, 32))
     for detector in ("flat", "curved"):
-        far = fan_beam(32, angles, 1e9, 0.0, 50, 0.9, detector_offset=0.4, detector=detector)
+        far = fan_beam(32, angles, 1e9, 0.0, 50, 0.9, detector_offset=0.4, detector=detector, model="joseph")
         parallel = parallel_beam(32, angles, 50, 0.9, detector_offset=0.4, model="joseph")
         assert _relative(_apply(far, x), _apply(parallel, x)) < 1e-6  # 1 / 1e9 by a slope of 20
 
@@ -90,7 +90,7 @@ def test_views_is_the_rows():
 @pytest.mark.parametrize("detector", ["flat", "curved"])
 def test_adjoint_next_to_the_source(detector):
     """Some pixels lie under the rays of dozens of detectors, others under one."""
-    A = fan_beam(16, np.linspace(0, 6, 11), 12.0, 10.0, 90, 0.6, detector_offset=0.1, detector=detector)
+    A = fan_beam(16, np.linspace(0, 6, 11), 12.0, 10.0, 90, 0.6, detector_offset=0.1, detector=detector, model="joseph")
     x, y = jax.random.normal(jax.random.key(0), (16, 16)), jax.random.normal(jax.random.key(1), (11, 90))
     gap = jnp.vdot(_apply(A, x), y) - jnp.vdot(x, _adjoint(A, y))
     assert abs(gap) < 1e-12 * jnp.linalg.norm(_apply(A, x)) * jnp.linalg.norm(y)
@@ -162,7 +162,7 @@ def test_filtered_backprojection_is_differentiable():
     y = _chords(A)
 
     def loss(offset, y):
-        moved = fan_beam(SIZE, TURN[::6], 120.0, 80.0, 60, 2.0, detector_offset=offset)
+        moved = fan_beam(SIZE, TURN[::6], 120.0, 80.0, 60, 2.0, detector_offset=offset, model="joseph")
         return jnp.sum(fan_fbp(moved, y) ** 2)
 
     loss = jax.jit(loss)

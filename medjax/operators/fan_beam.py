@@ -13,17 +13,12 @@ Libraries with the source at (D sin beta, -D cos beta) and the detector axis (co
 view beta what stands here in view beta + pi with the detectors in reverse order.
 """
 
-import dataclasses
 import math
 import warnings
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-
-from medjax import linalg
 from medjax.operators import divergent_rays
-from medjax.typing import Leaf
+from medjax.operators.fan_fourier import fan_fourier
+from medjax.operators.fan_joseph import fan_joseph
 
 
 def fan_beam(
@@ -36,40 +31,42 @@ def fan_beam(
     pixel_size=1.0,
     detector_offset=0.0,
     detector="flat",
+    model="fourier",
+    num_taps=5,
 ):
-    r"""Line integrals of an image along diverging rays, by Joseph's method.
+    r"""Line integrals of an image along diverging rays.
 
-    .. math::
-        (A x)_{\beta, k} = \frac{p}{m} \sum_{ij} x_{j i} \max\left(0, 1 - \frac{|t_{i j} - t_k|}{p m}\right), \quad
-        m = \max(|\cos\theta_k|, |\sin\theta_k|)
+    .. math:: (A x)_{\beta, k} = \int x(t_k \cos\theta - s \sin\theta, \; t_k \sin\theta + s \cos\theta) \, ds, \quad
+        \theta = \beta + \gamma_k, \; t_k = D \sin\gamma_k
 
-    with the ray's own theta_k = beta + gamma_k and t_k = D sin gamma_k, p the pixel size and t_ij the coordinate of a pixel's centre in
-    the direction theta_k, the sum over the two pixels next to the ray in each row (or column, where the ray is nearer to the x axis):
-    the weights of `parallel_beam`, by ray. Outside the image x is zero.
+    Two models of pixel and detector, as of `parallel_beam`: "fourier" rebins parallel views of the Fourier slice theorem, for angles known when it is
+    built, and is the faster; "joseph" interpolates linearly along each ray, is never negative for an image that is not, and takes traced angles.
 
     Args:
       image_size: n, the image is `[n, n]`.
-      angles: `[num_angles]` beta [rad], any values; may be traced and differentiated.
+      angles: `[num_angles]` beta [rad], any values in any order.
       source_distance: D, from source to isocentre [mm], outside the image's circle.
       detector_distance: from isocentre to detector [mm], may be 0 for a virtual detector.
       num_detectors: detectors a view; by default as many as cover the image's diagonal.
       detector_spacing: distance of neighbouring detectors on the detector [mm].
       pixel_size: [mm].
-      detector_offset: shift of the detector along s [mm]; may be traced and differentiated.
+      detector_offset: shift of the detector along s [mm].
       detector: "flat" or "curved".
+      model: "fourier" or "joseph".
+      num_taps: width of the kernel of "fourier", see `parallel_beam`.
 
     Returns:
-      A `FanBeam`: `[n, n]` -> `[num_angles, num_detectors]`, in units of x times [mm].
+      An operator `[n, n]` -> `[num_angles, num_detectors]`, in units of x times [mm], with `views(indices)`.
 
     Raises:
-      ValueError: without views, with angles that are not finite, where a size or a spacing is not positive, or with the source inside the image.
+      ValueError: without views, with angles that are not finite, where a size or a spacing is not positive, for an unknown model, or with the source
+        inside the image.
 
     Warns:
       UserWarning: where even a full turn misses rays through a part of the image's inscribed disc, with that part.
 
     Reference:
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, section 3.4, for the geometry.
-      Joseph (1982), An improved algorithm for reprojecting rays through pixel images, https://doi.org/10.1109/TMI.1982.4307572
     """
     source_to_detector = source_distance + detector_distance
     angles = divergent_rays.checked_angles(angles)
@@ -79,21 +76,13 @@ def fan_beam(
         num_detectors = divergent_rays.covering_detectors(radius, source_distance, source_to_detector, detector_spacing, detector)
     if num_detectors < 1:
         raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
-    offset = jnp.asarray(detector_offset, float)
-    A = FanBeam(
-        angles=angles,
-        detector_offset=offset,
-        image_size=image_size,
-        num_detectors=num_detectors,
-        source_distance=float(source_distance),
-        source_to_detector=float(source_to_detector),
-        detector_spacing=float(detector_spacing),
-        pixel_size=float(pixel_size),
-        detector=detector,
-    )
-    if divergent_rays.is_concrete(offset):
-        _warn_of_loss(A, float(offset))
-    return A
+    if model not in ("fourier", "joseph"):
+        raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
+    sizes = (num_detectors, detector_spacing, pixel_size, detector_offset, detector)
+    A = fan_joseph(image_size, angles, source_distance, source_to_detector, *sizes)
+    if divergent_rays.is_concrete(detector_offset):
+        _warn_of_loss(A, float(detector_offset))
+    return fan_fourier(A, num_taps=num_taps) if model == "fourier" else A
 
 
 def _warn_of_loss(A, offset):
@@ -108,120 +97,3 @@ def _warn_of_loss(A, offset):
             "lie where rays are missing even in a full turn",
             stacklevel=3,
         )
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FanBeam:
-    """Fan-beam projector; build it with `fan_beam`.
-
-    angles: `[num_angles]` [rad], a leaf.
-    detector_offset: scalar [mm], a leaf.
-    source_to_detector: the sum of source and detector distance [mm].
-    """
-
-    angles: Leaf
-    detector_offset: Leaf
-    image_size: int = dataclasses.field(metadata={"static": True})
-    num_detectors: int = dataclasses.field(metadata={"static": True})
-    source_distance: float = dataclasses.field(metadata={"static": True})
-    source_to_detector: float = dataclasses.field(metadata={"static": True})
-    detector_spacing: float = dataclasses.field(metadata={"static": True})
-    pixel_size: float = dataclasses.field(metadata={"static": True})
-    detector: str = dataclasses.field(metadata={"static": True})
-
-    def __call__(self, x):
-        """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
-        wanted = (self.image_size, self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
-        return linalg.linear_with_adjoint(self._project, self._backproject, x, (self.angles, self.detector_offset))
-
-    def adjoint(self, y):
-        """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
-        wanted = (*self.angles.shape, self.num_detectors)
-        if y.shape != wanted:
-            raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-        return linalg.linear_with_adjoint(self._backproject, self._project, y, (self.angles, self.detector_offset))
-
-    def views(self, indices):
-        """The operator of the views `indices`, an integer array, a list or a slice."""
-        indices = jnp.arange(self.angles.shape[0])[indices] if isinstance(indices, slice) else jnp.asarray(indices)
-        if indices.ndim != 1 or indices.size == 0:
-            raise ValueError(f"got views of shape {indices.shape}, at least one view is needed")
-        return dataclasses.replace(self, angles=self.angles[indices])
-
-    def positions(self, dtype):
-        """Detector positions s, `[num_detectors]` [mm]."""
-        k = jnp.arange(self.num_detectors, dtype=dtype) - (self.num_detectors - 1) / 2
-        return k * self.detector_spacing + self.detector_offset.astype(dtype)
-
-    def _project(self, x):
-        """Gather over rows: row j of the image serves the steep rays, column j the shallow ones, side by side in one line."""
-        n, dtype = self.image_size, x.real.dtype
-        cos, sin = jnp.cos(self.angles).astype(dtype)[:, None], jnp.sin(self.angles).astype(dtype)[:, None]
-        tangent = divergent_rays.tangents(self.positions(dtype), self.source_to_detector, self.detector)[None, :]
-        steep, along, origin, slope = divergent_rays.lines(tangent, cos, sin, self.source_distance / self.pixel_size)
-        upwards = x[::-1]
-        padding = ((0, 0), (1, 2))  # zeros outside the image, so that clipped positions read 0
-        lines = jnp.concatenate([jnp.pad(upwards, padding), jnp.pad(upwards.T, padding)], axis=1)
-        start = jnp.where(steep, 0, n + 3).astype(jnp.uint32)
-        origin = origin + ((n - 1) / 2 + 1)
-
-        def step(total, row):
-            line, height = row
-            position = jnp.clip(origin + height * slope, 0, n + 1)
-            lower = position.astype(jnp.uint32)  # unsigned: JAX would ask a signed index whether it counts from the end
-            weight = position - lower.astype(dtype)
-            index = start + lower
-            return total + _take(line, index) * (1 - weight) + _take(line, index + 1) * weight, None
-
-        heights = jnp.arange(n, dtype=dtype) - (n - 1) / 2
-        total, _ = lax.scan(step, jnp.zeros(origin.shape, x.dtype), (lines, heights))
-        return total * (self.pixel_size * jnp.sqrt(1 + tangent**2) / jnp.abs(along))
-
-    def _backproject(self, y):
-        """Gather over views: a pixel reads the detectors whose rays pass within its hat function, at most `num_taps` of them."""
-        n, dtype, num_detectors = self.image_size, y.real.dtype, self.num_detectors
-        cos, sin = jnp.cos(self.angles).astype(dtype), jnp.sin(self.angles).astype(dtype)
-        source = self.source_distance / self.pixel_size
-        span = (self.source_to_detector / self.pixel_size, self.detector)
-        spacing = self.detector_spacing / self.pixel_size
-        num_taps = min(num_detectors, divergent_rays.most_taps(n, source, span[0], spacing, self.detector))
-        s = self.positions(dtype) / self.pixel_size
-        tangent = divergent_rays.tangents(s, *span)
-        along = divergent_rays.lines(tangent[None, :], cos[:, None], sin[:, None], source)[1]
-        weights = (self.pixel_size * jnp.sqrt(1 + tangent**2))[None, :] / along**2
-        weighted = jnp.pad(y * weights, ((0, 0), (num_taps, num_taps)))
-        tangent = jnp.pad(tangent, num_taps, mode="edge")
-        x = (jnp.arange(n, dtype=dtype) - (n - 1) / 2)[None, :]
-        below = x.T  # row 0 is the top: y = -x reversed
-
-        def step(total, view):
-            row, cos, sin = view
-            lateral, depth = x * cos - below * sin, source + x * sin + below * cos
-            # a hat function ends at the four neighbours: the first ray under it runs beside one of them
-            sideways = jnp.minimum((lateral - cos) / (depth - sin), (lateral + cos) / (depth + sin))
-            upwards = jnp.minimum((lateral - sin) / (depth + cos), (lateral + sin) / (depth - cos))
-            first = jnp.floor((divergent_rays.positions(jnp.minimum(sideways, upwards), *span) - s[0]) / spacing) + 1
-            first = jnp.clip(first, -num_taps, num_detectors)
-            index = (first + num_taps).astype(jnp.uint32)
-
-            def tap(i, total):
-                i = jnp.uint32(i)
-                tau = (s[0] + (first + i) * spacing) / span[0] if self.detector == "flat" else _take(tangent, index + i)
-                radius = jnp.maximum(jnp.abs(sin + tau * cos), jnp.abs(cos - tau * sin))
-                return total + _take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))
-
-            if num_taps > 8:  # a source close to the image, or a fine detector
-                return lax.fori_loop(0, num_taps, tap, total), None
-            for i in range(num_taps):
-                total = tap(i, total)
-            return total, None
-
-        return lax.scan(step, jnp.zeros((n, n), y.dtype), (weighted, cos, sin))[0]
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")

@@ -22,7 +22,7 @@ def fan_fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     resampled to at most half a pixel (band-limited) and read linearly at each pixel's centre.
 
     Args:
-      A: a `FanBeam`.
+      A: operator of `fan_beam` by Joseph's method, whose geometry alone is used; `fbp` takes either model.
       y: `[num_angles, num_detectors]` line integrals.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency.

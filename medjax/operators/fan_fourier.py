@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax import linalg
 from medjax.operators import divergent_rays
-from medjax.operators.fan_beam import FanBeam
+from medjax.operators.fan_joseph import FanJoseph
 from medjax.operators.linogram import Linogram, linogram, project_parts
 from medjax.typing import Leaf
 
@@ -16,7 +16,7 @@ NUM_NEIGHBOURS = 6
 """Parallel views that a ray is interpolated from."""
 
 
-def fan_fourier(beam: FanBeam, num_parallel=None, num_taps=5):
+def fan_fourier(beam: FanJoseph, num_parallel=None, num_taps=5):
     r"""The fan beam `beam` rebinned from parallel views, each projected at the fan's own t_k = D sin gamma_k.
 
     .. math::
@@ -68,9 +68,10 @@ class FanFourier:
 
     beam: the geometry that it was built from. table: `Linogram` of P parallel views at U places t.
     weights: `[6, A, D]`, base: `[A, D]` int32 in [0, 2 P): how a ray reads the parallel views. columns: `[2, D]` int32, its place t, and -t.
+    Tables of a known geometry: no leaf takes a derivative.
     """
 
-    beam: FanBeam
+    beam: FanJoseph
     table: Linogram
     weights: Leaf
     base: Leaf
@@ -83,16 +84,16 @@ class FanFourier:
         wanted = (self.beam.image_size, self.beam.image_size)
         if x.shape != wanted:
             raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
-        leaves = (self.table, self.weights)
-        return project_parts(lambda x: linalg.linear_with_adjoint(self._project, self._backproject, x, leaves), x)
+        A = jax.lax.stop_gradient(self)
+        return project_parts(lambda x: linalg.linear_with_adjoint(A._project, A._backproject, x, (A.table, A.weights)), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         wanted = (*self.beam.angles.shape, self.beam.num_detectors)
         if y.shape != wanted:
             raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-        leaves = (self.table, self.weights)
-        return project_parts(lambda y: linalg.linear_with_adjoint(self._backproject, self._project, y, leaves), y)
+        A = jax.lax.stop_gradient(self)
+        return project_parts(lambda y: linalg.linear_with_adjoint(A._backproject, A._project, y, (A.table, A.weights)), y)
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""

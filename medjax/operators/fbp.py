@@ -1,15 +1,18 @@
-"""Filtered backprojection for parallel views."""
+"""Filtered backprojection of one slice."""
 
 import dataclasses
 import math
 
 import jax.numpy as jnp
 
+from medjax.operators.fan_fbp import fan_fbp
+from medjax.operators.fan_fourier import FanFourier
+from medjax.operators.fan_joseph import FanJoseph
 from medjax.operators.parallel_joseph import ParallelJoseph
 from medjax.operators.ramp_filter import ramp_filter
 
 
-def fbp(A, y, window: str = "hann", cutoff=1.0):
+def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     r"""Filtered backprojection: the discrete inverse of the Radon transform.
 
     .. math::
@@ -22,13 +25,14 @@ def fbp(A, y, window: str = "hann", cutoff=1.0):
     resampled (band-limited) to at most half a pixel first.
 
     Each view weighs half its two gaps to the next angles modulo pi; for equal steps over [0, pi) that is pi / num_angles. A gap
-    longer than 4 pi / num_angles is taken for a missing wedge and counts as the mean of the other gaps.
+    longer than 4 pi / num_angles is taken for a missing wedge and counts as the mean of the other gaps. Fan beams go to `fan_fbp`.
 
     Args:
-      A: operator of `parallel_beam`, either model.
+      A: operator of `parallel_beam` or `fan_beam`, either model.
       y: `[num_angles, num_detectors]` line integrals.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency 1 / (2 d).
+      scan: of a fan beam, "full", "short" or "offset"; see `fan_fbp`.
 
     Returns:
       `[n, n]`, in units of y by [mm].
@@ -39,6 +43,8 @@ def fbp(A, y, window: str = "hann", cutoff=1.0):
     Reference:
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, chapter 3, eq. 61.
     """
+    if isinstance(A, FanFourier | FanJoseph):
+        return fan_fbp(A.beam if isinstance(A, FanFourier) else A, y, window, cutoff, scan)
     wanted = (*A.angles.shape, A.num_detectors)
     if y.shape != wanted:
         raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")

@@ -23,12 +23,13 @@ OVERSAMPLING = 1.5
 @dataclasses.dataclass(frozen=True)
 class Linogram:
     """Tables of A views of D detectors, F frequencies and M points of a fine grid of u; inside, the steep views come first.
+    Indices are unsigned: signed ones are tested for being negative, at each gather.
 
     deconvolution: `[n]`, one over the kernel's transform, of alternating sign so that frequency 0 is in the middle of the interpolated axis.
-    weights `[num_taps, A, F]`, base `[A, F]` int32: how a slice reads the spectrum, flat `[num_rows, F]`.
+    weights `[num_taps, A, F]`, base `[A, F]` uint32: how a slice reads the spectrum, flat `[num_rows, F]`.
     phases `[A, F]` complex: the image's centre, the windows of pixel and detector, and all scales. back `[F]`: what the adjoint's FFTs scale.
-    taps `[num_taps, A, D]`, first `[A, D]` int32: how a detector reads the fine rows, flat `[A, M]`.
-    taps_adjoint `[K, A, M]`, first_adjoint `[A, M]` int32: how a fine point reads the sinogram, flat with K zeros around it.
+    taps `[num_taps, A, D]`, first `[A, D]` uint32: how a detector reads the fine rows, flat `[A, M]`.
+    taps_adjoint `[K, A, M]`, first_adjoint `[A, M]` uint32: how a fine point reads the sinogram, flat with K zeros around it.
     """
 
     deconvolution: Leaf
@@ -131,7 +132,7 @@ def linogram(n, angles, t, width, scale, num_taps):
     u = np.where(steep[order], 1, -1)[:, None] * np.broadcast_to(t, (len(angles), np.shape(t)[-1])) / along[:, None]
     sorted_row = np.argsort(order)
     taps, first, taps_adjoint, first_adjoint = _resampling(u * (fine / columns) + fine // 2, fine, num_taps, order, sorted_row)
-    real, whole, phasor = (lambda a: jnp.asarray(a, float)), (lambda a: jnp.asarray(a, jnp.int32)), (lambda a: jnp.asarray(a, complex))
+    real, whole, phasor = (lambda a: jnp.asarray(a, float)), (lambda a: jnp.asarray(a, jnp.uint32)), (lambda a: jnp.asarray(a, complex))
     return Linogram(
         deconvolution=real(deconvolution),
         weights=real(weights),

@@ -57,7 +57,8 @@ def parallel_fourier(image_size, angles, num_detectors, detector_spacing=1.0, pi
 class ParallelFourier:
     """Parallel-beam projector; build it with `parallel_beam`.
 
-    table: `Linogram`, the map itself. angles `[num_angles]` [rad] and detector_offset [mm] only tell what it was built from.
+    table: `Linogram`, the map itself. angles `[num_angles]` [rad] and detector_offset [mm] only tell what it was built from;
+    none of them takes a derivative.
     """
 
     table: Linogram
@@ -74,14 +75,16 @@ class ParallelFourier:
         wanted = (self.image_size, self.image_size)
         if x.shape != wanted:
             raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
-        return project_parts(lambda x: linalg.linear_with_adjoint(self.table.project, self.table.backproject, x, self.table), x)
+        table = jax.lax.stop_gradient(self.table)
+        return project_parts(lambda x: linalg.linear_with_adjoint(table.project, table.backproject, x, table), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         wanted = (*self.angles.shape, self.num_detectors)
         if y.shape != wanted:
             raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
-        return project_parts(lambda y: linalg.linear_with_adjoint(self.table.backproject, self.table.project, y, self.table), y)
+        table = jax.lax.stop_gradient(self.table)
+        return project_parts(lambda y: linalg.linear_with_adjoint(table.backproject, table.project, y, table), y)
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""
