@@ -7,10 +7,14 @@ import pytest
 from rows_mri import draw, nudft, points, toeplitz_matrix
 
 from medjax import linalg
+from medjax.operators.algebra import compose
+from medjax.operators.coil_sensitivities import coil_sensitivities
 from medjax.operators.density_compensation import density_compensation, radial_density
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.nufft import nufft
 from medjax.operators.toeplitz import toeplitz
+
+_apply, _adjoint, _toeplitz = jax.jit(lambda A, x: A(x)), jax.jit(lambda A, y: A.adjoint(y)), jax.jit(toeplitz)
 
 
 def _relative(a, b):
@@ -23,27 +27,25 @@ def _spokes(count, samples, size):
 
 
 # the documented error, with some room: random points are a fair mean, small sizes scatter by a factor below 2
-@pytest.mark.parametrize(
-    "width, oversampling, error", [(4, 1.5, 4e-3), (7, 1.5, 1e-5), (8, 1.5, 2e-6), (6, 2.0, 1e-5), (9, 2.0, 2e-8), (14, 2.0, 3e-12)]
-)
+@pytest.mark.parametrize("width, oversampling, error", [(4, 1.5, 4e-3), (7, 1.5, 1e-5), (9, 2.0, 2e-8), (14, 2.0, 3e-12)])
 def test_error_at_every_width(key, width, oversampling, error):
     k = points(key, (300,), (30, 21))
     x = draw(key, (30, 21))
-    assert _relative(jax.jit(lambda A, x: A(x))(nufft(k, (30, 21), width, oversampling), x), nudft(k, x)) < error
+    assert _relative(_apply(nufft(k, (30, 21), width, oversampling), x), nudft(k, x)) < error
 
 
-@pytest.mark.parametrize("shape", [(7, 9), (8, 12), (6, 10), (1, 6), (9, 14)])
+@pytest.mark.parametrize("shape", [(7, 9), (6, 8), (1, 10)])
 def test_full_cartesian_samples_are_masked_fourier(key, shape):
     k = np.stack(np.meshgrid(*(np.arange(n) - n // 2 for n in shape), indexing="ij"), -1)  # integers
     x = draw(key, shape)
-    assert _relative(nufft(k, shape, 10, 2.0)(x), masked_fourier(jnp.ones(shape))(x)) < 5e-9  # the kernel's error
+    assert _relative(_apply(nufft(k, shape, 10, 2.0), x), masked_fourier(jnp.ones(shape))(x)) < 5e-9  # the kernel's error
 
 
 def test_edges_and_beyond_are_periodic(key):
     """Samples whose kernel wraps round the padded grid, and those a whole period away."""
     k = np.array([[-4.0, 3.5], [4.0, -3.5], [3.999, 0.0], [0.0, 0.0], [12.3, -10.2], [-19.7, 24.8]])
     x = draw(key, (8, 7))
-    assert _relative(nufft(k, (8, 7), 10, 2.0)(x), nudft(k, x)) < 5e-9  # the kernel's error
+    assert _relative(_apply(nufft(k, (8, 7), 10, 2.0), x), nudft(k, x)) < 5e-9  # the kernel's error
 
 
 def test_single_precision_loses_no_digit_of_k(key):
@@ -51,7 +53,7 @@ def test_single_precision_loses_no_digit_of_k(key):
     shape = (300, 6)
     k = points(key, (100,), shape).at[:, 0].add(jnp.linspace(-20, 20, 100)).astype(jnp.float32)
     x = draw(key, shape).astype(jnp.complex64)
-    y = jax.jit(lambda A, x: A(x))(nufft(k, shape, 9, 1.5), x)
+    y = _apply(nufft(k, shape, 9, 1.5), x)
     assert y.dtype == jnp.complex64
     assert _relative(y, nudft(k.astype(jnp.float64), x.astype(jnp.complex128))) < 1.5e-6
 
@@ -59,9 +61,20 @@ def test_single_precision_loses_no_digit_of_k(key):
 def test_coils_together_are_coils_apart(key):
     A = nufft(points(key, (5, 4), (6, 7)), (6, 7))
     x, y = draw(key, (2, 3, 6, 7)), draw(key, (2, 3, 5, 4))
-    assert A(x).shape == (2, 3, 5, 4) and A.adjoint(y).shape == (2, 3, 6, 7)
-    assert _relative(A(x)[1, 2], A(x[1, 2])) < 1e-14
-    assert _relative(A.adjoint(y)[1, 2], A.adjoint(y[1, 2])) < 1e-14
+    data, images = _apply(A, x), _adjoint(A, y)
+    assert data.shape == (2, 3, 5, 4) and images.shape == (2, 3, 6, 7)
+    assert _relative(data[1, 2], _apply(A, x[1, 2])) < 1e-14
+    assert _relative(images[1, 2], _adjoint(A, y[1, 2])) < 1e-14
+
+
+def test_sense_of_any_trajectory(key):
+    """Coils by composition, and the normal operator by the Toeplitz form."""
+    k, maps, x = points(key, (5, 7), (8, 9)), draw(jax.random.fold_in(key, 1), (3, 8, 9)), draw(key, (8, 9))
+    F, S = nufft(k, (8, 9), 10, 2.0), coil_sensitivities(maps)
+    A = compose(F, S)
+    y = _apply(A, x)
+    assert _relative(y, nudft(k, np.asarray(maps) * np.asarray(x))) < 5e-9  # the kernel's error
+    assert _relative(S.adjoint(_toeplitz(F)(S(x))), _adjoint(A, y)) < 1e-8
 
 
 def test_chunks_of_samples_add_up(key):
@@ -69,7 +82,7 @@ def test_chunks_of_samples_add_up(key):
     k, y = points(key, (2500,), (6, 8)), draw(key, (2500,))
     basis = jnp.eye(48, dtype=jnp.complex128).reshape(48, 6, 8)
     wanted = (nudft(k, basis).conj() @ np.asarray(y)).reshape(6, 8)
-    assert _relative(nufft(k, (6, 8), 10, 2.0).adjoint(y), wanted) < 2e-8  # the kernel's error
+    assert _relative(_adjoint(nufft(k, (6, 8), 10, 2.0), y), wanted) < 2e-8  # the kernel's error
 
 
 def test_gradient_for_the_trajectory_is_that_of_the_sum(key):
@@ -91,20 +104,20 @@ def test_gradient_for_the_trajectory_is_that_of_the_sum(key):
         assert _relative(curvature, jax.jvp(jax.grad(wanted), (k,), (direction,))[1]) < 1e-4  # and a second one two more
 
 
-@pytest.mark.parametrize("shape", [(6, 7), (8, 6)])
-def test_toeplitz_equals_the_dense_normal_matrix(key, shape):
+def test_toeplitz_equals_the_dense_normal_matrix(key):
+    shape = (6, 7)
     k, weights, x = points(key, (50,), shape), jax.random.uniform(key, (50,)), draw(key, (2, *shape))
     A = nufft(k, shape, 10, 2.0)
-    T = toeplitz(A, weights)
+    T = _toeplitz(A, weights)
     assert _relative(T(x)[1], toeplitz_matrix(k, weights, x[1])) < 1e-8  # the kernel's error
-    assert _relative(T(x), A.adjoint(weights[None] * A(x))) < 1e-8
-    assert _relative(toeplitz(A)(x), A.adjoint(A(x))) < 1e-8
+    assert _relative(T(x), _adjoint(A, weights[None] * _apply(A, x))) < 1e-8
+    assert _relative(_toeplitz(A)(x[0]), toeplitz_matrix(k, np.ones(50), x[0])) < 1e-8
 
 
 def test_toeplitz_of_a_volume(key):
     k, x = points(key, (40,), (4, 5, 3)), draw(key, (4, 5, 3))
-    A = nufft(k, (4, 5, 3), 6, 2.0)
-    assert _relative(toeplitz(A)(x), A.adjoint(A(x))) < 3e-5  # the kernel's error
+    T = _toeplitz(nufft(k, (4, 5, 3), 6, 2.0))
+    assert _relative(T(x), toeplitz_matrix(k, np.ones(40), x)) < 3e-5  # the kernel's error
 
 
 def test_density_of_a_full_cartesian_trajectory_is_one():
@@ -128,7 +141,7 @@ def test_radial_density_is_the_area_and_reconstructs():
     y, x = np.mgrid[-12:12, -12:12]
     bump = np.exp(-(x**2 + y**2) / 20) + 0j  # band-limited to 1e-6, so nothing is lost outside the disc
     A = nufft(k, (24, 24))
-    assert _relative(A.adjoint(weights * A(bump)), bump) < 0.04  # the sum over rings is no exact quadrature
+    assert _relative(_adjoint(A, weights * _apply(A, bump)), bump) < 0.04  # the sum over rings is no exact quadrature
     iterated = np.asarray(density_compensation(A))
     assert np.allclose(iterated[:, 40:54], weights[:, 40:54], rtol=0.06)  # between the centre and where spokes part further than the kernel reaches
 
@@ -146,7 +159,7 @@ def test_radial_density_is_the_area_and_reconstructs():
         (lambda: nufft(np.zeros((5, 2)), (4, 4))(jnp.zeros((4, 5), complex)), "got an array"),
         (lambda: nufft(np.zeros((5, 2)), (4, 4)).adjoint(jnp.zeros((4,), complex)), "got data"),
         (lambda: toeplitz(nufft(np.zeros((5, 2)), (4, 4)), np.zeros(4)), "real weights"),
-        (lambda: toeplitz(nufft(np.zeros((5, 2)), (4, 4)))(jnp.zeros((5, 4), complex)), "got an array"),
+        (lambda: _toeplitz(nufft(np.zeros((10, 2)), (6, 7)))(jnp.zeros((5, 7), complex)), "got an array"),
         (lambda: density_compensation(nufft(np.zeros((5, 2)), (4, 4)), 0), "num_steps"),
         (lambda: radial_density(np.zeros((5, 2))), "spokes, samples"),
     ],
@@ -158,7 +171,7 @@ def test_refuses_what_cannot_be(build, message):
 
 def test_finufft_gives_the_same(key):
     """The optional backend, where it is installed; one line says what is missing where it is not."""
-    k, x = points(key, (20,), (8, 10)), draw(key, (2, 8, 10))
+    k, x = points(key, (10,), (8, 10)), draw(key, (2, 8, 10))
     try:
         import jax_finufft  # noqa: F401
     except ImportError:
@@ -166,4 +179,4 @@ def test_finufft_gives_the_same(key):
             nufft(k, (8, 10), backend="finufft")
         return
     A, B = (nufft(k, (8, 10), 10, 2.0, backend) for backend in ("gridding", "finufft"))
-    assert _relative(B(x), A(x)) < 1e-7 and _relative(B.adjoint(A(x)), A.adjoint(A(x))) < 1e-7  # both kernels' errors
+    assert _relative(_apply(B, x), _apply(A, x)) < 1e-7 and _relative(_adjoint(B, x[:, 0]), _adjoint(A, x[:, 0])) < 1e-7  # both kernels' errors

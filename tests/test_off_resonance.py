@@ -29,6 +29,16 @@ def test_linear_field_moves_k(key):
     assert np.linalg.norm(A(x) - nudft(moved, x)) < 1e-8 * np.linalg.norm(A(x))  # the kernel's error
 
 
+def test_free_trajectory_in_any_field(key):
+    """Every sample against the sum over the object as it has turned at that sample's time, and the adjoint."""
+    k, times = points(key, (12,), (6, 7)), np.linspace(0.001, 0.02, 12)
+    field_map = 60 * np.sin(np.arange(42).reshape(6, 7) / 5.0)
+    A, x, y = off_resonance(nufft(k, (6, 7), 10, 2.0), field_map, times, tolerance=1e-9), draw(key, (6, 7)), draw(jax.random.fold_in(key, 1), (12,))
+    truth = in_field(lambda z: nudft(k, z), field_map, times, x)
+    assert np.linalg.norm(A(x) - truth) < 1e-8 * np.linalg.norm(truth)  # the kernel's error
+    assert abs(jnp.vdot(A(x), y) - jnp.vdot(x, A.adjoint(y))) < 1e-12 * linalg.norm(truth) * linalg.norm(y)
+
+
 def test_reaches_its_tolerance_with_few_segments(key):
     """A smooth map of +-50 Hz over 30 ms, 3 turns: a handful of segments, and the error asked for."""
     down, right = np.mgrid[:16, :16] / 16

@@ -12,6 +12,8 @@ from medjax.operators.coil_sensitivities import coil_sensitivities
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.sense import sense
 
+_apply, _adjoint, _normal = jax.jit(lambda A, x: A(x)), jax.jit(lambda A, y: A.adjoint(y)), jax.jit(lambda A, x: A.normal(x))
+
 SIZES = [(7, 9), (6, 8), (6, 10), (9, 14), (8, 12), (1, 6), (2, 5)]  # odd, 0 and 2 mod 4, mixed, degenerate
 
 
@@ -36,25 +38,24 @@ def test_centred_transform_of_volumes(key):
 def test_keeps_the_dtype(key, shape, dtype):
     x = draw(key, shape).astype(dtype)
     A = sense(draw(key, (3, *shape)), jnp.ones(shape, bool))
-    assert centred_fft(x).dtype == centred_ifft(x).dtype == A(x).dtype == A.adjoint(A(x)).dtype == A.normal(x).dtype == dtype
+    assert all(jax.eval_shape(f, x).dtype == dtype for f in (centred_fft, centred_ifft, A, lambda x: A.adjoint(A(x)), A.normal))
 
 
-@pytest.mark.parametrize("coils", [1, 3])
-@pytest.mark.parametrize("shape", SIZES[:4])
-@pytest.mark.parametrize("sets", [(), (2,)])
+@pytest.mark.parametrize("sets, coils, shape", [((), 1, (7, 9)), ((), 5, (6, 8)), ((2,), 3, (6, 10)), ((2,), 4, (9, 14))])
 def test_normal_is_the_adjoint_after_the_operator(key, sets, shape, coils):
     mask = draw(jax.random.fold_in(key, 1), shape) * jax.random.bernoulli(key, 0.6, shape)  # complex weights have a phase to cancel
     A = sense(draw(key, (*sets, coils, *shape)), mask)
     x = draw(jax.random.fold_in(key, 2), (*sets, *shape))
-    wanted = A.adjoint(A(x))
-    assert A.normal(x).shape == x.shape
-    assert np.linalg.norm(A.normal(x) - wanted) <= 1e-13 * np.linalg.norm(wanted)
+    found, wanted = _normal(A, x), _adjoint(A, _apply(A, x))
+    assert found.shape == x.shape
+    assert np.linalg.norm(found - wanted) <= 1e-13 * np.linalg.norm(wanted)
 
 
 def test_masked_fourier_has_the_normal_operator(key):
-    for shape in SIZES[:4]:
+    for shape in SIZES[:2]:
         A, x = masked_fourier(draw(key, shape)), draw(jax.random.fold_in(key, 1), shape)
-        assert np.linalg.norm(A.normal(x) - A.adjoint(A(x))) <= 1e-13 * np.linalg.norm(A.normal(x))
+        found = _normal(A, x)
+        assert np.linalg.norm(found - _adjoint(A, _apply(A, x))) <= 1e-13 * np.linalg.norm(found)
 
 
 def test_one_flat_coil_is_masked_fourier(key):
@@ -66,8 +67,9 @@ def test_one_flat_coil_is_masked_fourier(key):
 def test_one_set_is_no_set(key):
     maps, mask, x = draw(key, (3, 6, 7)), jax.random.uniform(key, (6, 7)), draw(jax.random.fold_in(key, 1), (6, 7))
     A, B = sense(maps, mask), sense(maps[None], mask)
-    assert np.allclose(A(x), B(x[None]), rtol=0, atol=1e-13)
-    assert np.allclose(A.adjoint(A(x)), B.adjoint(A(x))[0], rtol=0, atol=1e-12)
+    y = _apply(A, x)
+    assert np.allclose(y, _apply(B, x[None]), rtol=0, atol=1e-13)
+    assert np.allclose(_adjoint(A, y), _adjoint(B, y)[0], rtol=0, atol=1e-12)
 
 
 def test_conjugate_gradient_solves_the_dense_normal_equations(key):
@@ -75,7 +77,7 @@ def test_conjugate_gradient_solves_the_dense_normal_equations(key):
     shape, mask = (6, 8), jnp.zeros((6, 8)).at[::2].set(1)
     A = sense(draw(key, (4, *shape)), mask)
     basis = jnp.eye(48, dtype=jnp.complex128).reshape(48, *shape)
-    matrix = np.asarray(jax.vmap(A)(basis)).reshape(48, -1).T
+    matrix = np.asarray(jax.jit(jax.vmap(A))(basis)).reshape(48, -1).T
     y = draw(jax.random.fold_in(key, 3), (4, *shape))
     wanted = np.linalg.solve(matrix.conj().T @ matrix + 0.1 * np.eye(48), matrix.conj().T @ np.asarray(y).ravel())
     x = linalg.conjugate_gradient(lambda x: A.normal(x) + 0.1 * x, A.adjoint(y), num_steps=200, tolerance=1e-13)
@@ -85,7 +87,7 @@ def test_conjugate_gradient_solves_the_dense_normal_equations(key):
 def test_learns_maps(key):
     """The gradient for complex maps: ||A x||^2 grows fastest along F^H M F x_c conj(x)."""
     maps, mask, x = draw(key, (2, 4, 6)), jnp.ones((4, 6)), draw(jax.random.fold_in(key, 1), (4, 6))
-    gradient = jax.grad(lambda maps: linalg.vdot(sense(maps, mask)(x), sense(maps, mask)(x)) / 2)(maps)
+    gradient = jax.jit(jax.grad(lambda maps: linalg.norm(sense(maps, mask)(x)) ** 2 / 2))(maps)
     assert np.allclose(jnp.conj(gradient), maps * jnp.abs(x)[None] ** 2, rtol=0, atol=1e-12)
 
 

@@ -15,7 +15,6 @@ from jax.core import Tracer
 from medjax.typing import Leaf, Operator
 
 _NUM_BINS = 256  # of the histogram of the field map
-_MOST = 64  # segments
 
 
 @jax.tree_util.register_dataclass
@@ -117,12 +116,18 @@ def _histogram(field_map):
 def _fewest(frequencies, weights, times, tolerance):
     """The number of segments that reaches the tolerance, found on some of the times."""
     some = times[np.unique(np.linspace(0, len(times) - 1, min(len(times), _NUM_BINS)).astype(int))]
-    error = np.inf
-    for count in range(1, _MOST + 1):
-        error = _fit(frequencies, weights, some, count)[2]
-        if error <= tolerance:
-            return count
-    raise ValueError(f"off_resonance needs more than {_MOST} segments to reach tolerance {tolerance}, its error is {error:.2g}")
+
+    def error(count):
+        return _fit(frequencies, weights, some, count)[2]
+
+    enough = next((count for count in (1, 2, 4, 8, 16, 32, 64) if error(count) <= tolerance), None)
+    if enough is None:
+        raise ValueError(f"off_resonance needs more than 64 segments to reach tolerance {tolerance}, its error is {error(64):.2g}")
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        enough, too_few = (middle, too_few) if error(middle) <= tolerance else (enough, middle)
+    return enough
 
 
 def _fit(frequencies, weights, times, count):
