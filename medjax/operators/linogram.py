@@ -112,8 +112,8 @@ def linogram(n, angles, t, width, scale, num_taps):
     steep = np.abs(cos) >= np.abs(sin)
     order = np.concatenate([np.flatnonzero(steep), np.flatnonzero(~steep)])
     along, across = np.where(steep, cos, sin)[order], np.where(steep, sin, cos)[order]
-    columns, rows = 2 * fft.next_fast_len(n + 9), 2 * fft.next_fast_len(math.ceil(OVERSAMPLING * n / 2))
-    fine = 2 * fft.next_fast_len(math.ceil(OVERSAMPLING * columns / 2))
+    columns, rows = _even_fast_length(2 * n + 18), _even_fast_length(OVERSAMPLING * n)
+    fine = _even_fast_length(OVERSAMPLING * columns)
     k = np.arange(columns // 2 + 1)
     omega = 2 * np.pi * k / columns  # [rad / pixel]
     kappa = -omega * (across / along)[:, None]
@@ -162,7 +162,7 @@ def _resampling(place, fine, num_taps, order, row_of_view):
     shift = np.arange(num_views)[:, None] * (2.0 * (np.abs(place).max() + fine))
     line = (np.where(rising[:, None], place, place[:, ::-1]) + shift).ravel()
     points = np.arange(fine) + shift
-    low, high = (np.searchsorted(line, points + half, side) for half, side in ((-num_taps / 2, "right"), (num_taps / 2, "left")))
+    low, high = np.searchsorted(line, points - num_taps / 2, "right"), np.searchsorted(line, points + num_taps / 2, "left")
     starts = num_detectors * np.arange(num_views)[:, None]
     low, high = low - starts, high - starts
     count = high - low
@@ -175,6 +175,12 @@ def _resampling(place, fine, num_taps, order, row_of_view):
         taps_adjoint[i] = _kernel(np.take_along_axis(place, k, 1) - np.arange(fine), num_taps) * read
     first_adjoint = start + num_detectors * order[:, None] + num_back
     return taps[:, row_of_view], first[row_of_view], taps_adjoint, first_adjoint
+
+
+def _even_fast_length(least) -> int:
+    """An even length, at least `least`, of which FFTs are fast."""
+    half = math.ceil(least / 2)
+    return 2 * int(fft.next_fast_len(half) or half)
 
 
 def _kernel(z, width):

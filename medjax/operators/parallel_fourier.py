@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from medjax import linalg
 from medjax.operators.linogram import Linogram, linogram, project_parts
@@ -40,7 +41,7 @@ def parallel_fourier(image_size, angles, num_detectors, detector_spacing=1.0, pi
       Edholm & Herman (1987), Linograms in image reconstruction from projections, https://doi.org/10.1109/TMI.1987.4307847;
       the kernel: Barnett, Magland & af Klinteberg (2019), https://arxiv.org/abs/1808.06736.
     """
-    if isinstance(angles, jax.core.Tracer) or isinstance(detector_offset, jax.core.Tracer):
+    if isinstance(angles, Tracer) or isinstance(detector_offset, Tracer):
         raise ValueError('parallel_beam got traced angles or offset; model="fourier" builds tables from known values, model="joseph" is needed')
     if num_taps not in range(2, 17):
         raise ValueError(f"parallel_beam got num_taps {num_taps}, an integer from 2 to 16 is needed")
@@ -88,7 +89,7 @@ class ParallelFourier:
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""
-        if isinstance(self.angles, jax.core.Tracer) or isinstance(indices, jax.core.Tracer):
+        if isinstance(self.angles, Tracer) or isinstance(indices, Tracer):
             raise ValueError('views of model="fourier" are new tables: take them outside jit, or use model="joseph"')
         indices = np.arange(self.angles.shape[0])[indices] if isinstance(indices, slice) else np.asarray(indices)
         if indices.ndim != 1 or indices.size == 0:
