@@ -73,6 +73,14 @@ def _sense(shape, sets=()):
     return lambda key: sense(draw(key, (*sets, 3, *shape)), 1.0 * jax.random.bernoulli(key, 0.6, shape))
 
 
+def _nufft(A, x):
+    return nudft(A.trajectory, x)
+
+
+def _volume(key):
+    return nufft(points(key, (30,), (4, 5, 6)), (4, 5, 6), width=4)
+
+
 def _toeplitz_parts(key):
     return points(key, (40,), (6, 7)), jax.random.uniform(key, (40,))
 
@@ -107,10 +115,8 @@ OPERATORS = {
         lambda key: coil_sensitivities(draw(key, (3, 4, 5))), (4, 5), jnp.complex128, lambda A, x: np.asarray(A.maps) * np.asarray(x)
     ),
     # what the kernel's width and oversampling leave, see the docstring
-    "nufft": Row(lambda key: nufft(points(key, (40,), (9, 10)), (9, 10)), (9, 10), jnp.complex128, lambda A, x: nudft(A.trajectory, x), 1e-5),
-    "nufft_volume": Row(
-        lambda key: nufft(points(key, (30,), (4, 5, 6)), (4, 5, 6), width=4), (4, 5, 6), jnp.complex128, lambda A, x: nudft(A.trajectory, x), 4e-3
-    ),
-    "toeplitz": Row(lambda key: _toeplitz(jax.random.key(5)), (6, 7), jnp.complex128, _toeplitz_truth, 2e-7),
+    "nufft": Row(lambda key: nufft(points(key, (40,), (9, 10)), (9, 10)), (9, 10), jnp.complex128, _nufft, 1e-5, ((10,), (9, 11)), ((41,),)),
+    "nufft_volume": Row(_volume, (4, 5, 6), jnp.complex128, _nufft, 4e-3, ((5, 6), (4, 5, 7)), ((31,),)),
+    "toeplitz": Row(lambda key: _toeplitz(jax.random.key(5)), (6, 7), jnp.complex128, _toeplitz_truth, 2e-7, ((7,), (6, 8)), ((7,), (6, 8))),
     "off_resonance": Row(_epi, (8, 7), jnp.complex128, lambda A, x: in_field(A.fourier, FIELD, LINES, x), 1e-6),  # asked for 1e-7
 }

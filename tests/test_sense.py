@@ -104,9 +104,12 @@ def test_refuses_an_empty_mask_and_wrong_images():
     for x in (jnp.ones((4, 4), complex), jnp.ones((3, 4, 4), complex), jnp.ones((2, 4, 1), complex)):
         with pytest.raises(ValueError, match="sense of maps"):
             A(x)
-    with pytest.raises(ValueError, match="last axes"):
-        A.adjoint(jnp.ones((3, 4, 1), complex))
+    for y in (jnp.ones((3, 4, 1), complex), jnp.ones((1, 4, 4), complex), jnp.ones((2, 3, 4, 4), complex)):
+        with pytest.raises(ValueError, match="needs data"):
+            A.adjoint(y)
     with pytest.raises(ValueError, match="coil_sensitivities needs maps"):
         coil_sensitivities(jnp.ones((4, 4)))
     with pytest.raises(ValueError, match="needs an image"):
         coil_sensitivities(jnp.ones((2, 4, 4)))(jnp.ones((1, 4)))
+    with pytest.raises(ValueError, match="as many images"):
+        coil_sensitivities(jnp.ones((2, 4, 4))).adjoint(jnp.ones((1, 4, 4)))

@@ -23,6 +23,8 @@ class CoilSensitivities:
 
     def adjoint(self, images):
         """S^H x: complex `[coils, *n]` to `[*n]`."""
+        if images.shape != self.maps.shape:
+            raise ValueError(f"coil_sensitivities of maps {self.maps.shape} needs as many images, got {images.shape}")
         return jnp.sum(jnp.conj(self.maps.astype(images.dtype)) * images, 0)
 
 

@@ -24,19 +24,21 @@ class Sense:
 
     def __call__(self, x):
         """M F S x: complex `[h, w]` or `[sets, h, w]` to `[coils, h, w]`, zero where nothing is sampled."""
-        u, constant = self._phase(x.shape[-2:], x.dtype)
+        u, constant = centred_phase(self.mask.shape, x.dtype)
         sampled = (self.mask * (constant * u / math.sqrt(u.size))).astype(x.dtype)[None]
         return jnp.concatenate([sampled * jnp.fft.fft2(self._to_coils(maps, u, x)) for maps, _ in self._groups()])
 
     def adjoint(self, y):
         """S^H F^H M^H y: complex `[coils, h, w]` to `[h, w]` or `[sets, h, w]`."""
-        u, constant = self._phase(y.shape[-2:], y.dtype)
+        if y.shape != self.maps.shape[-3:]:
+            raise ValueError(f"sense of maps {self.maps.shape} needs data {self.maps.shape[-3:]}, got {y.shape}")
+        u, constant = centred_phase(self.mask.shape, y.dtype)
         sampled = jnp.conj(self.mask * (constant * u * math.sqrt(u.size))).astype(y.dtype)[None]
         return sum(self._from_coils(maps, u, jnp.fft.ifft2(sampled * y[coils])) for maps, coils in self._groups())
 
     def normal(self, x):
         """A^H A x, of the shape of x: the phases of k-space cancel, so nothing of the centring is left but a product with x."""
-        u, _ = self._phase(x.shape[-2:], x.dtype)
+        u, _ = centred_phase(self.mask.shape, x.dtype)
         power = jnp.real(jnp.conj(self.mask) * self.mask).astype(u.real.dtype)[None]
         return sum(self._from_coils(maps, u, jnp.fft.ifft2(power * jnp.fft.fft2(self._to_coils(maps, u, x)))) for maps, _ in self._groups())
 
@@ -44,12 +46,6 @@ class Sense:
         """Maps and places of a few coils at a time."""
         places = [slice(first, first + _GROUP) for first in range(0, self.maps.shape[-3], _GROUP)]
         return [(self.maps[..., coils, :, :], coils) for coils in places]
-
-    def _phase(self, shape, dtype):
-        """The centring phases; the shape is checked here because a wrong one could broadcast."""
-        if shape != self.mask.shape:
-            raise ValueError(f"sense of maps {self.maps.shape} and mask {self.mask.shape} got an array whose last axes are {shape}")
-        return centred_phase(shape, dtype)
 
     def _to_coils(self, maps, u, x):
         """S (u x): what each coil sees."""
