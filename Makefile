@@ -19,7 +19,7 @@ demo: venv
 	$(BIN)/python sample.py --output out/demo $(DEMO)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: test
 	$(BIN)/ruff check .
@@ -29,3 +29,7 @@ check: test
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/sampling_loop.py
 	$(BIN)/python benchmarks/phantoms.py
+	$(BIN)/python benchmarks/ct_projectors.py
+	$(BIN)/python benchmarks/ct_divergent.py
+	$(BIN)/python benchmarks/mri_operators.py
+	$(BIN)/python benchmarks/mri_coils.py
