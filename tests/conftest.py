@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import itertools
 import zlib
 
 import jax
@@ -8,6 +9,13 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def few_programs(counter=itertools.count(1)):  # noqa: B008
+    """Drop the compiled programs now and then: a whole run would hold several GB of them."""
+    if next(counter) % 100 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture
