@@ -20,6 +20,18 @@ def norm(a):
     return jnp.sqrt(vdot(a, a))
 
 
+def inexact(x):
+    """x as an array of floating or complex numbers: integers and booleans (a mask, counts) become the default float."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+
+
+def complex_of(x):
+    """x as a complex array of its own precision: a real image is one without phase."""
+    x = inexact(x)
+    return x if jnp.iscomplexobj(x) else x.astype(jnp.result_type(x, jnp.complex64))
+
+
 def _zero_tied_to(array, dtype):
     """A zero of `dtype` that autodiff sees as depending on `array`, whatever `array` holds."""
     first = array.ravel()[0]
@@ -43,6 +55,7 @@ def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
     Returns:
       `forward(x)`.
     """
+    x = inexact(x)
     out = jax.eval_shape(forward, x)
     arrays = [a for a in jax.tree.leaves(leaves) if jnp.issubdtype(jnp.result_type(a), jnp.inexact) and jnp.size(a)]
 

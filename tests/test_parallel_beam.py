@@ -130,16 +130,31 @@ def test_refuses_wrong_geometry():
         A(jnp.zeros((64, 60)))
     with pytest.raises(ValueError, match=r"sinogram is \[3, 182\], the geometry says \[2, 182\]"):
         A.adjoint(jnp.zeros((3, 182)))
-    for wrong in ({"angles": []}, {"pixel_size": 0.0}, {"detector_spacing": -1.0}, {"image_size": 0}, {"num_detectors": 0}):
+    wrong_ones = ({"angles": []}, {"pixel_size": 0.0}, {"detector_spacing": -1.0}, {"image_size": 0}, {"num_detectors": 0})
+    for wrong in (*wrong_ones, {"pixel_size": np.nan}, {"detector_offset": np.nan}, {"angles": np.array([1j])}):
         with pytest.raises(ValueError, match="got"):
             parallel_beam(**{"image_size": 8, "angles": [0.0], **wrong})
     with pytest.raises(ValueError, match="1 angles that are not finite"):
         parallel_beam(8, [0.0, np.nan])
-    with pytest.raises(ValueError, match="at least one view"):
-        A.views([])
+    for B in (A, parallel_beam(8, [0.0], model="joseph")):
+        with pytest.raises(ValueError, match="at least one view"):
+            B.views([])
+        with pytest.raises(ValueError, match="the scan has"):
+            B.views([100])
+    with pytest.raises(ValueError, match="know only"):
+        fbp(A, jnp.zeros((2, 182)), scan="short")
     with pytest.raises(ValueError, match='model="joseph" is needed'):
         jax.jit(lambda angles: parallel_beam(8, angles)(jnp.ones((8, 8))))(jnp.ones(3))
     with pytest.warns(UserWarning, match=r"the detector spans -3 to 3 mm, the image's disc -4 to 4 mm: 25.0% of its rays are lost"):
         parallel_beam(8, [0.0], num_detectors=6)
     with pytest.raises(ValueError, match="hann"):
         fbp(A, jnp.zeros((2, 182)), "hanning")
+
+
+@models
+def test_whole_numbers_are_numbers(model):
+    """A mask or a rounded sinogram is projected as the floats that it holds."""
+    A = parallel_beam(12, np.arange(9) / 3, model=model)
+    mask, counts = np.eye(12) > 0, np.arange(9 * A.num_detectors).reshape(9, -1)
+    assert jnp.array_equal(A(mask), A(1.0 * mask)) and jnp.array_equal(A.adjoint(counts), A.adjoint(1.0 * counts))
+    assert jnp.array_equal(fbp(A, counts), fbp(A, 1.0 * counts))

@@ -113,3 +113,12 @@ def test_refuses_an_empty_mask_and_wrong_images():
         coil_sensitivities(jnp.ones((2, 4, 4)))(jnp.ones((1, 4)))
     with pytest.raises(ValueError, match="as many images"):
         coil_sensitivities(jnp.ones((2, 4, 4))).adjoint(jnp.ones((1, 4, 4)))
+
+
+def test_real_image_is_one_without_phase():
+    """For even and odd sizes, whose phases are signs and are not."""
+    for n in (8, 9):
+        rng = np.random.default_rng(n)
+        maps, x = jnp.asarray(rng.normal(size=(2, n, n)) + 1j * rng.normal(size=(2, n, n))), jnp.asarray(rng.normal(size=(n, n)))
+        for A in (sense(maps, jnp.ones((n, n))), masked_fourier(jnp.ones((n, n)))):
+            assert jnp.array_equal(A(x), A(x + 0j)) and jnp.array_equal(A.normal(x), A.normal(x + 0j))

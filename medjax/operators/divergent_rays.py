@@ -21,6 +21,8 @@ def is_concrete(*values):
 
 def checked_angles(angles):
     """Angles as `[num_angles]`, refused where empty or not finite."""
+    if is_concrete(angles) and np.iscomplexobj(angles):
+        raise ValueError("got complex angles, real ones [rad] are needed")
     angles = jnp.asarray(angles, float)
     if angles.ndim != 1 or angles.size == 0:
         raise ValueError(f"got angles of shape {angles.shape}, [num_angles] with at least one view is needed")

@@ -76,6 +76,10 @@ def fan_beam(
         num_detectors = divergent_rays.covering_detectors(radius, source_distance, source_to_detector, detector_spacing, detector)
     if num_detectors < 1:
         raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
+    if divergent_rays.is_concrete(detector_offset):
+        half = num_detectors * detector_spacing / 2 + abs(float(detector_offset))
+        if not half < math.inf or (detector == "curved" and half >= source_to_detector * math.pi / 2):
+            raise ValueError(f"got a detector that reaches {half:.6g} mm from the central ray, less than a quarter turn about the source is needed")
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
     sizes = (num_detectors, detector_spacing, pixel_size, detector_offset, detector)

@@ -8,6 +8,7 @@ from jax import lax
 
 from medjax import linalg
 from medjax.operators import divergent_rays
+from medjax.operators.chosen_views import chosen_views
 from medjax.typing import Leaf
 
 
@@ -73,9 +74,7 @@ class FanJoseph:
 
     def views(self, indices):
         """The operator of the views `indices`, an integer array, a list or a slice."""
-        indices = jnp.arange(self.angles.shape[0])[indices] if isinstance(indices, slice) else jnp.asarray(indices)
-        if indices.ndim != 1 or indices.size == 0:
-            raise ValueError(f"got views of shape {indices.shape}, at least one view is needed")
+        indices = chosen_views(indices, self.angles.shape[0])
         return dataclasses.replace(self, angles=self.angles[indices])
 
     def positions(self, dtype):

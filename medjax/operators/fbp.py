@@ -5,6 +5,7 @@ import math
 
 import jax.numpy as jnp
 
+from medjax import linalg
 from medjax.operators.fan_fbp import fan_fbp
 from medjax.operators.fan_fourier import FanFourier
 from medjax.operators.fan_joseph import FanJoseph
@@ -43,8 +44,11 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     Reference:
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, chapter 3, eq. 61.
     """
+    y = linalg.inexact(y)
     if isinstance(A, FanFourier | FanJoseph):
         return fan_fbp(A.beam if isinstance(A, FanFourier) else A, y, window, cutoff, scan)
+    if scan != "full":
+        raise ValueError(f'got scan {scan!r} for parallel views, which know only "full"')
     wanted = (*A.angles.shape, A.num_detectors)
     if y.shape != wanted:
         raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")

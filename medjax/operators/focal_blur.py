@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 
@@ -82,7 +83,9 @@ class FocalBlur:
 
     def _convolve(self, x, kernel):
         """Sum of shifted rows, zero outside: a kernel has few taps."""
-        radius, n = kernel.shape[0] // 2, x.shape[-1]
+        if kernel.shape[0] % 2 == 0:
+            raise ValueError(f"a blur needs a kernel of odd length, got {kernel.shape[0]}")
+        x, radius, n = linalg.inexact(x), kernel.shape[0] // 2, jnp.shape(x)[-1]
         padded = jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((radius, radius),))
         kernel = kernel.astype(x.dtype)
         return sum((kernel[2 * radius - i] * padded[..., i : i + n] for i in range(2 * radius + 1)), start=jnp.zeros_like(x))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from medjax import linalg
 from medjax.operators.centred_fft import centred_fft, centred_ifft, centred_phase
 from medjax.typing import Leaf
 
@@ -20,23 +21,23 @@ class MaskedFourier:
 
     def __call__(self, x):
         """M F x, complex `[h, w]`, zero where nothing is sampled."""
-        self._check("image", x)
-        return self.mask * centred_fft(x)
+        return self.mask * centred_fft(self._checked("image", x))
 
     def adjoint(self, y):
         """F^H M^H y, complex `[h, w]`: the zero-filled reconstruction."""
-        self._check("k-space", y)
-        return centred_ifft(jnp.conj(self.mask) * y)
+        return centred_ifft(jnp.conj(self.mask) * self._checked("k-space", y))
 
     def normal(self, x):
         """F^H |M|^2 F x, complex `[h, w]`: the phases of k-space cancel."""
-        self._check("image", x)
+        x = self._checked("image", x)
         u, _ = centred_phase(x.shape, x.dtype)
         return jnp.conj(u) * jnp.fft.ifft2(jnp.conj(self.mask) * self.mask * jnp.fft.fft2(u * x))
 
-    def _check(self, what, a):
-        if a.shape != self.mask.shape:
-            raise ValueError(f"{what} is {list(a.shape)}, the mask says {list(self.mask.shape)}")
+    def _checked(self, what, a):
+        """a as complex numbers, of the mask's shape."""
+        if jnp.shape(a) != self.mask.shape:
+            raise ValueError(f"{what} is {list(jnp.shape(a))}, the mask says {list(self.mask.shape)}")
+        return linalg.complex_of(a)
 
 
 def masked_fourier(mask):

@@ -81,7 +81,7 @@ class Nufft:
         """F x: complex `[..., *image_size]` to `[..., *samples]`."""
         if x.shape[-len(self.image_size) :] != self.image_size:
             raise ValueError(f"nufft of an image {self.image_size} got an array {x.shape}")
-        return linalg.linear_with_adjoint(self._forward, self._adjoint, x, self)
+        return linalg.linear_with_adjoint(self._forward, self._adjoint, linalg.complex_of(x), self)
 
     def adjoint(self, y):
         """F^H y: complex `[..., *samples]` to `[..., *image_size]`."""

@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 from jax.core import Tracer
 
+from medjax.operators import divergent_rays
 from medjax.operators.parallel_fourier import parallel_fourier
 from medjax.operators.parallel_joseph import parallel_joseph
 
@@ -42,18 +43,16 @@ def parallel_beam(image_size, angles, num_detectors=None, detector_spacing=1.0, 
       ValueError: without views, for angles that are not finite, an unknown model, or where a size or a spacing is not positive.
       Warns where the detector misses rays through the image's inscribed disc, and says how many.
     """
-    if image_size < 1 or detector_spacing <= 0 or pixel_size <= 0:
-        raise ValueError(f"got image_size {image_size}, detector_spacing {detector_spacing}, pixel_size {pixel_size}; all must be positive")
+    divergent_rays.check_positive(image_size=image_size, detector_spacing=detector_spacing, pixel_size=pixel_size)
     if num_detectors is None:
         num_detectors = math.ceil(math.sqrt(2) * image_size * pixel_size / detector_spacing)
     if num_detectors < 1:
         raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
-    shape = np.shape(angles)
-    if len(shape) != 1 or shape[0] == 0:
-        raise ValueError(f"got angles of shape {shape}, [num_angles] with at least one view is needed")
-    if not isinstance(angles, Tracer) and not np.all(np.isfinite(np.asarray(angles))):
-        raise ValueError(f"got {np.sum(~np.isfinite(np.asarray(angles)))} angles that are not finite; every angle must be a number [rad]")
-    geometry = (image_size, angles, num_detectors, detector_spacing, pixel_size, detector_offset)
+    known = angles if isinstance(angles, Tracer) else np.asarray(angles)
+    divergent_rays.checked_angles(known)
+    if not isinstance(detector_offset, Tracer) and not math.isfinite(float(detector_offset)):
+        raise ValueError(f"got detector_offset {detector_offset}, a finite number [mm] is needed")
+    geometry = (image_size, known, num_detectors, detector_spacing, pixel_size, detector_offset)
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
     if not isinstance(detector_offset, Tracer):

@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from medjax import linalg
+from medjax.operators.chosen_views import chosen_views
 from medjax.operators.linogram import Linogram, linogram, project_parts
 from medjax.typing import Leaf
 
@@ -91,9 +92,7 @@ class ParallelFourier:
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""
         if isinstance(self.angles, Tracer) or isinstance(indices, Tracer):
             raise ValueError('views of model="fourier" are new tables: take them outside jit, or use model="joseph"')
-        indices = np.arange(self.angles.shape[0])[indices] if isinstance(indices, slice) else np.asarray(indices)
-        if indices.ndim != 1 or indices.size == 0:
-            raise ValueError(f"got views of shape {indices.shape}, at least one view is needed")
+        indices = chosen_views(indices, self.angles.shape[0])
         angles = np.asarray(self.angles)[indices]
         sizes = (self.num_detectors, self.detector_spacing, self.pixel_size, float(self.detector_offset), self.num_taps)
         return parallel_fourier(self.image_size, angles, *sizes)

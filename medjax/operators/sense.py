@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from medjax import linalg
 from medjax.operators.centred_fft import centred_phase
 from medjax.typing import Leaf
 
@@ -24,6 +25,7 @@ class Sense:
 
     def __call__(self, x):
         """M F S x: complex `[h, w]` or `[sets, h, w]` to `[coils, h, w]`, zero where nothing is sampled."""
+        x = linalg.complex_of(x)
         u, constant = centred_phase(self.mask.shape, x.dtype)
         sampled = (self.mask * (constant * u / math.sqrt(u.size))).astype(x.dtype)[None]
         return jnp.concatenate([sampled * jnp.fft.fft2(self._to_coils(maps, u, x)) for maps, _ in self._groups()])
@@ -32,12 +34,14 @@ class Sense:
         """S^H F^H M^H y: complex `[coils, h, w]` to `[h, w]` or `[sets, h, w]`."""
         if y.shape != self.maps.shape[-3:]:
             raise ValueError(f"sense of maps {self.maps.shape} needs data {self.maps.shape[-3:]}, got {y.shape}")
+        y = linalg.complex_of(y)
         u, constant = centred_phase(self.mask.shape, y.dtype)
         sampled = jnp.conj(self.mask * (constant * u * math.sqrt(u.size))).astype(y.dtype)[None]
         return sum(self._from_coils(maps, u, jnp.fft.ifft2(sampled * y[coils])) for maps, coils in self._groups())
 
     def normal(self, x):
         """A^H A x, of the shape of x: the phases of k-space cancel, so nothing of the centring is left but a product with x."""
+        x = linalg.complex_of(x)
         u, _ = centred_phase(self.mask.shape, x.dtype)
         power = jnp.real(jnp.conj(self.mask) * self.mask).astype(u.real.dtype)[None]
         return sum(self._from_coils(maps, u, jnp.fft.ifft2(power * jnp.fft.fft2(self._to_coils(maps, u, x)))) for maps, _ in self._groups())

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax import linalg
+
 
 def wavelet(shape, name: str = "db4", levels: int = 3):
     r"""Daubechies' orthonormal wavelet transform of an image or volume, periodic.
@@ -55,11 +57,11 @@ class Wavelet:
 
     def __call__(self, x):
         """Coefficients of x."""
-        return self._through_levels(x, range(self.levels), self._analyse)
+        return self._through_levels(linalg.inexact(x), range(self.levels), self._analyse)
 
     def adjoint(self, y):
         """The image of coefficients y; also the inverse."""
-        return self._through_levels(y, reversed(range(self.levels)), self._synthesise)
+        return self._through_levels(linalg.inexact(y), reversed(range(self.levels)), self._synthesise)
 
     def _through_levels(self, x, levels, transform):
         if x.shape != self.shape:

@@ -8,7 +8,8 @@ from medjax.physics.echo_planar import echo_planar
 def epi(shape, echo_spacing, acceleration=1, num_shots=1, partial_fourier=1.0, echo_time=0.0, shift_echoes=True):
     r"""Mask of an EPI scan without ramps, and when each of its points is read: what a Cartesian off-resonance model needs.
 
-    The phase that an offset of f [Hz] adds to a sample is :math:`2 \pi f t`. Along the columns t grows by :math:`t_{esp} / (R N_s)` a line, so fat
+    The phase that an offset of f [Hz] adds to a sample is :math:`-2 \pi f t`, the sign of `off_resonance`. Along the columns t grows by
+    :math:`t_{esp} / (R N_s)` a line, so fat
     and field are displaced by :math:`f \, t_{esp} \, w / (R N_s)` pixels; even and odd echoes are read in opposite directions.
 
     Args:
