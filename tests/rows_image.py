@@ -143,7 +143,7 @@ def _moved(A, x):
 
 
 def _pet(key):
-    return pet(parallel_beam(12, ANGLES), 0.1 * jax.random.uniform(key, (12, 12)), jax.random.uniform(key, (6, 17)))
+    return pet(parallel_beam(12, ANGLES, model="joseph"), 0.1 * jax.random.uniform(key, (12, 12)), jax.random.uniform(key, (6, 17)))
 
 
 def echoes(A, x):
