@@ -90,6 +90,7 @@ def _some_views(A, x):
 
 
 OFFSET = {"num_detectors": 9, "pixel_size": 0.8, "detector_offset": 2.3}
+ROWS = {"wrong": ((),), "wrong_data": ((),)}  # any number of rows of any length
 TABLES = {"tolerance": 1e-9, "constant": True}  # a kernel of 14 points is good to 1e-10
 
 
@@ -200,8 +201,8 @@ OPERATORS = {
         rebinned,
         **TABLES,
     ),
-    "focal_blur": Row(lambda key: focal_blur(1.2, 1.9, 0.7, aperture=0.6, shape="gaussian"), (5, 16), jnp.float64, _convolved),
-    "focal_blur_learned": Row(lambda key: FocalBlur(jnp.array([0.2, 0.5, -0.1, 0.3, 0.4])), (5, 16), jnp.float64, _convolved),
+    "focal_blur": Row(lambda key: focal_blur(1.2, 1.9, 0.7, aperture=0.6, shape="gaussian"), (5, 16), jnp.float64, _convolved, **ROWS),
+    "focal_blur_learned": Row(lambda key: FocalBlur(jnp.array([0.2, 0.5, -0.1, 0.3, 0.4])), (5, 16), jnp.float64, _convolved, **ROWS),
     "fan_beam": Row(_fan(pixel_size=1.1, num_detectors=30), (12, 12), jnp.float64, fan_rays),
     "fan_beam_curved": Row(_fan(13, detector="curved", detector_spacing=3.1, detector_offset=1.2), (13, 13), jnp.float64, fan_rays),
     "cone_beam": Row(

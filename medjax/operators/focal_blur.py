@@ -83,6 +83,8 @@ class FocalBlur:
 
     def _convolve(self, x, kernel):
         """Sum of shifted rows, zero outside: a kernel has few taps."""
+        if not jnp.ndim(x):
+            raise ValueError("focal_blur needs detector rows [..., num_detectors], got a single number")
         if kernel.shape[0] % 2 == 0:
             raise ValueError(f"a blur needs a kernel of odd length, got {kernel.shape[0]}")
         x, radius, n = linalg.inexact(x), kernel.shape[0] // 2, jnp.shape(x)[-1]
