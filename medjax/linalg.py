@@ -32,6 +32,22 @@ def complex_of(x):
     return x if jnp.iscomplexobj(x) else x.astype(jnp.result_type(x, jnp.complex64))
 
 
+def take(array, index):
+    """`array[index]` for indices known to be in bounds; unsigned ones are not even tested for being negative."""
+    return array.at[index].get(mode="promise_in_bounds")
+
+
+def checked_shape(a, wanted, what: str):
+    """a where it has the shape that a geometry wants.
+
+    Raises:
+      ValueError: naming both shapes.
+    """
+    if jnp.shape(a) != tuple(wanted):
+        raise ValueError(f"{what} is {list(jnp.shape(a))}, the geometry says {list(wanted)}")
+    return a
+
+
 def _zero_tied_to(array, dtype):
     """A zero of `dtype` that autodiff sees as depending on `array`, whatever `array` holds."""
     first = array.ravel()[0]

@@ -193,7 +193,7 @@ def test_refuses_wrong_geometry():
     A = _cone([0.0, 1.0])
     with pytest.raises(ValueError, match=r"volume is \[48, 48, 20\], the geometry says \[20, 48, 48\]"):
         A(jnp.zeros((SIZE, SIZE, SLICES)))
-    with pytest.raises(ValueError, match=r"projections are \[2, 84, 26\], the geometry says \[2, 26, 84\]"):
+    with pytest.raises(ValueError, match=r"stack of projections is \[2, 84, 26\], the geometry says \[2, 26, 84\]"):
         A.adjoint(jnp.zeros((2, 84, 26)))
     for wrong in ({"angles": []}, {"angles": [np.inf]}, {"num_rows": 0}, {"row_spacing": 0.0}, {"slice_spacing": -1.0}, {"detector": "round"}):
         with pytest.raises(ValueError, match="got"):

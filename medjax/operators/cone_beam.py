@@ -155,16 +155,12 @@ class ConeBeam:
 
     def __call__(self, x):
         """A x: `[num_slices, n, n]` -> `[num_angles, num_rows, num_columns]`."""
-        wanted = (self.num_slices, self.image_size, self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"volume is {list(x.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(x, (self.num_slices, self.image_size, self.image_size), "volume")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, self._leaves())
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_rows, num_columns]` -> `[num_slices, n, n]`."""
-        wanted = (*self.angles.shape, self.num_rows, self.num_columns)
-        if y.shape != wanted:
-            raise ValueError(f"projections are {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (*self.angles.shape, self.num_rows, self.num_columns), "stack of projections")
         return linalg.linear_with_adjoint(self._backproject, self._project, y, self._leaves())
 
     def views(self, indices):
@@ -247,7 +243,7 @@ class ConeBeam:
                 position = jnp.clip(origin + h * slope, 0, n + 1)
                 lower = position.astype(jnp.int32)
                 weight = (position - lower)[:, None]
-                return _take(plane, start + lower) * (1 - weight) + _take(plane, start + lower + 1) * weight
+                return linalg.take(plane, start + lower) * (1 - weight) + linalg.take(plane, start + lower + 1) * weight
 
             def rows(columns, h):
                 first, step = self._heights_on(jnp.maximum((h - near) * gain, self._nearest()), height, dtype)
@@ -281,7 +277,7 @@ class ConeBeam:
         def spread(carry):
             total, slices, index, weight = carry
             for i in range(num_taps):
-                total = total + _take(slices, index[:, i]) * weight[:, i : i + 1]
+                total = total + linalg.take(slices, index[:, i]) * weight[:, i : i + 1]
             return total
 
         def row(h):
@@ -335,18 +331,13 @@ class ConeBeam:
             lowest = jnp.floor(jnp.minimum(*ends)) + 1
             wanted = jnp.clip(lowest, -num_taps, self.num_columns).astype(jnp.int32)[:, None] + jnp.arange(num_taps, dtype=jnp.int32)[None, :]
             index = jnp.clip(wanted, 0, self.num_columns - 1)
-            hat = jnp.maximum(0, 1 - jnp.abs(_take(position, index) - steps[:, None]))
-            return index, jnp.where((index == wanted) & _take(mine, index), hat, 0)
+            hat = jnp.maximum(0, 1 - jnp.abs(linalg.take(position, index) - steps[:, None]))
+            return index, jnp.where((index == wanted) & linalg.take(mine, index), hat, 0)
 
         in_row = taps((column(steps - 1, h), column(steps + 1, h)), steep)
         in_column = taps((column(h, steps - 1), column(h, steps + 1)), ~steep)
         index, weight = (jnp.concatenate(both) for both in zip(in_row, in_column, strict=True))
         return index, weight
-
-
-def _take(lines, index):
-    """`lines[index]` for indices known to be in bounds."""
-    return lines.at[index].get(mode="promise_in_bounds")
 
 
 def _along(lines, index):

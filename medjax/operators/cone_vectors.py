@@ -112,15 +112,12 @@ class ConeVectors:
 
     def __call__(self, x):
         """A x: `[num_slices, n, n]` -> `[num_views, num_rows, num_columns]`."""
-        if x.shape != self._shape():
-            raise ValueError(f"volume is {list(x.shape)}, the geometry says {list(self._shape())}")
+        linalg.checked_shape(x, self._shape(), "volume")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, self.vectors)
 
     def adjoint(self, y):
         """A^H y: `[num_views, num_rows, num_columns]` -> `[num_slices, n, n]`."""
-        wanted = (self.vectors.shape[0], self.num_rows, self.num_columns)
-        if y.shape != wanted:
-            raise ValueError(f"projections are {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (self.vectors.shape[0], self.num_rows, self.num_columns), "stack of projections")
         return linalg.linear_with_adjoint(self._backproject, self._project, y, self.vectors)
 
     def views(self, indices):
@@ -183,7 +180,7 @@ class ConeVectors:
                 index = jnp.where(j < layers, index, 0)
                 rows, columns = ((1 - w, w) for w in weights)
                 for (p, a), (q, b) in itertools.product(enumerate(rows), enumerate(columns)):
-                    total = total + _take(flat, index + p * strides[minor[0]] + q * strides[minor[1]]) * jnp.where(j < layers, a * b, 0)
+                    total = total + linalg.take(flat, index + p * strides[minor[0]] + q * strides[minor[1]]) * jnp.where(j < layers, a * b, 0)
                 return total, None
 
             layer = jnp.arange(max(shape), dtype=dtype)
@@ -216,7 +213,7 @@ class ConeVectors:
                     i, j = number // taps[1], number % taps[1]
                     index = corner + (i * (self.num_columns + 2 * taps[1]) + j)
                     direction = self._directions(ray, first[0] + i.astype(dtype), first[1] + j.astype(dtype))
-                    return layer + _take(data, index) * _hats(direction, apart, _take(axis, index))
+                    return layer + linalg.take(data, index) * _hats(direction, apart, linalg.take(axis, index))
 
                 return lax.fori_loop(0, taps[0] * taps[1], tap, layer)
 
@@ -245,8 +242,3 @@ def _hats(direction, apart, axis):
     for i in range(3):
         weight = weight * jnp.where(axis == i, 1, jnp.maximum(0, 1 - jnp.abs(direction[i] * scale - apart[i])))
     return weight
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")

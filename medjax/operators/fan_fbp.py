@@ -6,6 +6,7 @@ import warnings
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import linalg
 from medjax.operators import divergent_rays
 from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import redundancy_weights
@@ -40,9 +41,7 @@ def fan_fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     Reference:
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, section 3.4.
     """
-    wanted = (*A.angles.shape, A.num_detectors)
-    if y.shape != wanted:
-        raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+    linalg.checked_shape(y, (*A.angles.shape, A.num_detectors), "sinogram")
     warn_of_short_arc(A, scan)
     dtype = y.real.dtype
     gamma = divergent_rays.fan_angles(A.positions(dtype), A.source_to_detector, A.detector)
@@ -90,14 +89,9 @@ def _backprojected(A, filtered, first, refinement, dtype):
         position = jnp.clip((position - first) * (refinement / A.detector_spacing) + 1, 0, last + 1)
         lower = position.astype(jnp.uint32)
         weight = position - lower.astype(dtype)
-        value = _take(row, lower) * (1 - weight) + _take(row, lower + 1) * weight
+        value = linalg.take(row, lower) * (1 - weight) + linalg.take(row, lower + 1) * weight
         square = depth**2 if A.detector == "flat" else depth**2 + lateral**2
         return total + value * (source**2 / square), None
 
     turned = jnp.cos(A.angles).astype(dtype), jnp.sin(A.angles).astype(dtype)
     return lax.scan(step, jnp.zeros((n, n), filtered.dtype), (padded, *turned))[0]
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")

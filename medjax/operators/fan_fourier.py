@@ -81,17 +81,13 @@ class FanFourier:
 
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
-        wanted = (self.beam.image_size, self.beam.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(x, (self.beam.image_size, self.beam.image_size), "image")
         A = jax.lax.stop_gradient(self)
         return project_parts(lambda x: linalg.linear_with_adjoint(A._project, A._backproject, x, (A.table, A.weights)), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
-        wanted = (*self.beam.angles.shape, self.beam.num_detectors)
-        if y.shape != wanted:
-            raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (*self.beam.angles.shape, self.beam.num_detectors), "sinogram")
         A = jax.lax.stop_gradient(self)
         return project_parts(lambda y: linalg.linear_with_adjoint(A._backproject, A._project, y, (A.table, A.weights)), y)
 

@@ -60,16 +60,12 @@ class FanJoseph:
 
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
-        wanted = (self.image_size, self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, (self.angles, self.detector_offset))
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
-        wanted = (*self.angles.shape, self.num_detectors)
-        if y.shape != wanted:
-            raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")
         return linalg.linear_with_adjoint(self._backproject, self._project, y, (self.angles, self.detector_offset))
 
     def views(self, indices):
@@ -100,7 +96,7 @@ class FanJoseph:
             lower = position.astype(jnp.uint32)  # unsigned: JAX would ask a signed index whether it counts from the end
             weight = position - lower.astype(dtype)
             index = start + lower
-            return total + _take(line, index) * (1 - weight) + _take(line, index + 1) * weight, None
+            return total + linalg.take(line, index) * (1 - weight) + linalg.take(line, index + 1) * weight, None
 
         heights = jnp.arange(n, dtype=dtype) - (n - 1) / 2
         total, _ = lax.scan(step, jnp.zeros(origin.shape, x.dtype), (lines, heights))
@@ -135,9 +131,9 @@ class FanJoseph:
 
             def tap(i, total):
                 i = jnp.uint32(i)
-                tau = (s[0] + (first + i) * spacing) / span[0] if self.detector == "flat" else _take(tangent, index + i)
+                tau = (s[0] + (first + i) * spacing) / span[0] if self.detector == "flat" else linalg.take(tangent, index + i)
                 radius = jnp.maximum(jnp.abs(sin + tau * cos), jnp.abs(cos - tau * sin))
-                return total + _take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))
+                return total + linalg.take(row, index + i) * jnp.maximum(0, radius - jnp.abs(lateral - depth * tau))
 
             if num_taps > 8:  # a source close to the image, or a fine detector
                 return lax.fori_loop(0, num_taps, tap, total), None
@@ -146,8 +142,3 @@ class FanJoseph:
             return total, None
 
         return lax.scan(step, jnp.zeros((n, n), y.dtype), (weighted, cos, sin))[0]
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")

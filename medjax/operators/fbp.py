@@ -11,6 +11,7 @@ from medjax.operators.fan_fourier import FanFourier
 from medjax.operators.fan_joseph import FanJoseph
 from medjax.operators.parallel_joseph import ParallelJoseph
 from medjax.operators.ramp_filter import ramp_filter
+from medjax.operators.redundancy_weights import view_gaps
 
 
 def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
@@ -49,25 +50,10 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
         return fan_fbp(A.beam if isinstance(A, FanFourier) else A, y, window, cutoff, scan)
     if scan != "full":
         raise ValueError(f'got scan {scan!r} for parallel views, which know only "full"')
-    wanted = (*A.angles.shape, A.num_detectors)
-    if y.shape != wanted:
-        raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+    linalg.checked_shape(y, (*A.angles.shape, A.num_detectors), "sinogram")
     refinement = math.ceil(2 * A.detector_spacing / A.pixel_size) if isinstance(A, ParallelJoseph) else 1
     spacing, num_detectors = A.detector_spacing / refinement, refinement * (A.num_detectors - 1) + 1
     fine = dataclasses.replace(A, num_detectors=num_detectors, detector_spacing=spacing)
     filtered = ramp_filter(y, A.detector_spacing, window, cutoff, refinement)
-    weights = _view_weights(A.angles).astype(y.dtype)
+    weights = view_gaps(A.angles, jnp.pi).astype(y.dtype)
     return fine.adjoint(filtered * weights[:, None]) * (spacing / A.pixel_size**2)
-
-
-def _view_weights(angles):
-    """`[num_angles]` [rad]: half the gaps to both neighbours modulo pi."""
-    num_angles = angles.shape[0]
-    folded = jnp.mod(angles, jnp.pi)
-    order = jnp.argsort(folded)
-    ordered = folded[order]
-    gaps = jnp.diff(ordered, append=ordered[:1] + jnp.pi)
-    wedge = (gaps > 4 * jnp.pi / num_angles) & (num_angles > 1)
-    others = jnp.sum(jnp.where(wedge, 0, gaps)) / jnp.maximum(jnp.sum(~wedge), 1)
-    gaps = jnp.where(wedge, others, gaps)
-    return jnp.zeros_like(gaps).at[order].set((gaps + jnp.roll(gaps, 1)) / 2)

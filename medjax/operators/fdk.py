@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from medjax import linalg
 from medjax.operators import divergent_rays
 from medjax.operators.fan_fbp import isocentre_spacing, margin_of, warn_of_short_arc
 from medjax.operators.ramp_filter import ramp_filter
@@ -39,9 +40,7 @@ def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     Reference:
       Feldkamp, Davis & Kress (1984), Practical cone-beam algorithm, https://doi.org/10.1364/JOSAA.1.000612
     """
-    wanted = (*A.angles.shape, A.num_rows, A.num_columns)
-    if y.shape != wanted:
-        raise ValueError(f"projections are {list(y.shape)}, the geometry says {list(wanted)}")
+    linalg.checked_shape(y, (*A.angles.shape, A.num_rows, A.num_columns), "stack of projections")
     warn_of_short_arc(A, scan)
     if divergent_rays.is_concrete(A.heights) and np.ptp(np.asarray(A.heights)) > 1e-6 * A.slice_spacing:
         raise ValueError(f"got a source that moves {np.ptp(np.asarray(A.heights)):.6g} mm along z, a circle is needed")
@@ -88,7 +87,7 @@ def _backprojected(A, columns, s, refinement, dtype):
             position = jnp.clip((position - s) * (refinement / A.column_spacing) + 1, 0, last + 1)
             lower = position.astype(jnp.int32)
             weight = (position - lower)[:, None]
-            rows = _take(lines, lower) * (1 - weight) + _take(lines, lower + 1) * weight
+            rows = linalg.take(lines, lower) * (1 - weight) + linalg.take(lines, lower + 1) * weight
             scale = A.source_to_detector / (depth if A.detector == "flat" else jnp.sqrt(depth**2 + lateral**2))
             total, *previous = carry  # what is carried is computed once, see `cone_beam`
             return (total + slices(*previous), rows, scale, height), None
@@ -100,11 +99,6 @@ def _backprojected(A, columns, s, refinement, dtype):
         return total + slices(*previous)
 
     return jnp.transpose(lax.map(row, -across), (2, 0, 1))
-
-
-def _take(lines, index):
-    """`lines[index]` for indices known to be in bounds."""
-    return lines.at[index].get(mode="promise_in_bounds")
 
 
 def _along(lines, index):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 OVERSAMPLING = 1.5
@@ -53,7 +54,7 @@ class Linogram:
         fine = jnp.fft.irfft(jnp.concatenate(slices), n=self.taps_adjoint.shape[-1], axis=1).ravel()
         total = jnp.zeros(self.first.shape, dtype)
         for i in range(self.taps.shape[0]):
-            total += _take(fine, self.first + i) * self.taps[i].astype(dtype)
+            total += linalg.take(fine, self.first + i) * self.taps[i].astype(dtype)
         return total
 
     def backproject(self, y):
@@ -62,7 +63,7 @@ class Linogram:
         padded = jnp.pad(y.ravel(), (margin, margin))
         fine = jnp.zeros(self.first_adjoint.shape, dtype)
         for i in range(margin):
-            fine += _take(padded, self.first_adjoint + i) * self.taps_adjoint[i].astype(dtype)
+            fine += linalg.take(padded, self.first_adjoint + i) * self.taps_adjoint[i].astype(dtype)
         num_frequencies = self.phases.shape[1]
         slices = jnp.fft.rfft(fine, axis=1)[:, :num_frequencies]
         slices *= jnp.conj(self.phases.astype(slices.dtype)) * self.back.astype(dtype)[None, :]
@@ -91,7 +92,7 @@ class Linogram:
         total = jnp.zeros(base.shape, spectrum.dtype)
         for i in range(self.weights.shape[0]):
             index = _wrap(base + i * num_frequencies, spectrum.shape[0])
-            total += _take(spectrum, index) * self.weights[i, views].astype(dtype)
+            total += linalg.take(spectrum, index) * self.weights[i, views].astype(dtype)
         return total * self.phases[views].astype(spectrum.dtype)
 
     def _slices_adjoint(self, slices, views):
@@ -198,11 +199,6 @@ def _kernel_transform(frequency, width):
 def project_parts(fn, x):
     """A real linear function of a real or complex array."""
     return jax.lax.complex(fn(jnp.real(x)), fn(jnp.imag(x))) if jnp.iscomplexobj(x) else fn(x)
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")
 
 
 def _wrap(index, size):

@@ -74,17 +74,13 @@ class ParallelFourier:
 
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
-        wanted = (self.image_size, self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         table = jax.lax.stop_gradient(self.table)
         return project_parts(lambda x: linalg.linear_with_adjoint(table.project, table.backproject, x, table), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
-        wanted = (*self.angles.shape, self.num_detectors)
-        if y.shape != wanted:
-            raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")
         table = jax.lax.stop_gradient(self.table)
         return project_parts(lambda y: linalg.linear_with_adjoint(table.backproject, table.project, y, table), y)
 

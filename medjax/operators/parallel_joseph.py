@@ -55,16 +55,12 @@ class ParallelJoseph:
 
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
-        wanted = (self.image_size, self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"image is {list(x.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, (self.angles, self.detector_offset))
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
-        wanted = (*self.angles.shape, self.num_detectors)
-        if y.shape != wanted:
-            raise ValueError(f"sinogram is {list(y.shape)}, the geometry says {list(wanted)}")
+        linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")
         return linalg.linear_with_adjoint(self._backproject, self._project, y, (self.angles, self.detector_offset))
 
     def views(self, indices):
@@ -96,7 +92,7 @@ class ParallelJoseph:
             lower = position.astype(jnp.int32)
             weight = position - lower
             index = start + lower
-            return total + _take(line, index) * (1 - weight) + _take(line, index + 1) * weight, None
+            return total + linalg.take(line, index) * (1 - weight) + linalg.take(line, index + 1) * weight, None
 
         heights = jnp.arange(n, dtype=dtype) - (n - 1) / 2
         total, _ = lax.scan(step, jnp.zeros(origin.shape, x.dtype), (lines, heights))
@@ -121,12 +117,7 @@ class ParallelJoseph:
             index = tap.astype(jnp.int32) + num_taps
             distance = centre - tap
             for i in range(num_taps):
-                total = total + _take(row, index + i) * jnp.maximum(0, 1 - jnp.abs(distance - i) / radius)
+                total = total + linalg.take(row, index + i) * jnp.maximum(0, 1 - jnp.abs(distance - i) / radius)
             return total, None
 
         return lax.scan(step, jnp.zeros((n, n), y.dtype), (weighted, cos, sin, along))[0]
-
-
-def _take(line, index):
-    """`line[index]` for indices known to be in bounds."""
-    return line.at[index].get(mode="promise_in_bounds")

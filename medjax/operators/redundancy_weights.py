@@ -48,7 +48,7 @@ def redundancy_weights(angles, fan_angles, scan: str = "full"):
             raise ValueError(f"got {angles.shape[0]} view, a short scan needs at least 2")
         return _parker(angles, fan_angles)
     weights = _half_fan(fan_angles) if scan == "offset" else jnp.full_like(fan_angles, 0.5)
-    return _turn_gaps(angles)[:, None].astype(fan_angles.dtype) * weights[None, :]
+    return view_gaps(angles, 2 * jnp.pi)[:, None].astype(fan_angles.dtype) * weights[None, :]
 
 
 def _half_fan(gamma):
@@ -58,19 +58,6 @@ def _half_fan(gamma):
     first, last = -(1.5 * gamma[0] - 0.5 * gamma[1]), 1.5 * gamma[-1] - 0.5 * gamma[-2]  # the outer edges
     overlap, longer = jnp.minimum(first, last), jnp.where(last >= first, 1, -1)
     return (1 + longer * jnp.sin(jnp.pi / 2 * jnp.clip(gamma / overlap, -1, 1))) / 2
-
-
-def _turn_gaps(angles):
-    """`[num_angles]` [rad]: half the gaps to both neighbours modulo a turn; a missing wedge counts as the mean of the other gaps."""
-    num_angles = angles.shape[0]
-    folded = jnp.mod(angles, 2 * jnp.pi)
-    order = jnp.argsort(folded)
-    ordered = folded[order]
-    gaps = jnp.diff(ordered, append=ordered[:1] + 2 * jnp.pi)
-    wedge = (gaps > 8 * jnp.pi / num_angles) & (num_angles > 1)
-    others = jnp.sum(jnp.where(wedge, 0, gaps)) / jnp.maximum(jnp.sum(~wedge), 1)
-    gaps = jnp.where(wedge, others, gaps)
-    return jnp.zeros_like(gaps).at[order].set((gaps + jnp.roll(gaps, 1)) / 2)
 
 
 def _parker(angles, gamma):
@@ -89,3 +76,19 @@ def _parker(angles, gamma):
 
     weights = rise(b, (spare - gamma)[None, :]) * rise(arc.astype(gamma.dtype) - b, (spare + gamma)[None, :])
     return weights * stands_for.astype(gamma.dtype)[:, None]
+
+
+def view_gaps(angles, period):
+    """`[num_angles]` [rad]: half the gaps to both neighbours modulo a period.
+
+    A gap of more than four mean ones is taken for a missing wedge and counts as the mean of the others.
+    """
+    num_angles = angles.shape[0]
+    folded = jnp.mod(angles, period)
+    order = jnp.argsort(folded)
+    ordered = folded[order]
+    gaps = jnp.diff(ordered, append=ordered[:1] + period)
+    wedge = (gaps > 4 * period / num_angles) & (num_angles > 1)
+    others = jnp.sum(jnp.where(wedge, 0, gaps)) / jnp.maximum(jnp.sum(~wedge), 1)
+    gaps = jnp.where(wedge, others, gaps)
+    return jnp.zeros_like(gaps).at[order].set((gaps + jnp.roll(gaps, 1)) / 2)

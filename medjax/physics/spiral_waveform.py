@@ -5,7 +5,9 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-_GAMMA = 42.577478518e6  # [Hz/T], proton
+from medjax.physics.larmor import gamma_bar
+
+_GAMMA = 1e6 * gamma_bar("1H")  # [Hz/T]
 _FINE = 16  # steps of the design a sample
 
 
