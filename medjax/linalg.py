@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from scipy import fft
 
 
 def vdot(a, b):
@@ -30,6 +31,12 @@ def complex_of(x):
     """x as a complex array of its own precision: a real image is one without phase."""
     x = inexact(x)
     return x if jnp.iscomplexobj(x) else x.astype(jnp.result_type(x, jnp.complex64))
+
+
+def even_fast_length(least) -> int:
+    """The even length, at least `least`, of which FFTs are fast."""
+    half = math.ceil(least / 2)
+    return 2 * int(fft.next_fast_len(half) or half)
 
 
 def take(array, index):

@@ -54,6 +54,5 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     refinement = math.ceil(2 * A.detector_spacing / A.pixel_size) if isinstance(A, ParallelJoseph) else 1
     spacing, num_detectors = A.detector_spacing / refinement, refinement * (A.num_detectors - 1) + 1
     fine = dataclasses.replace(A, num_detectors=num_detectors, detector_spacing=spacing)
-    filtered = ramp_filter(y, A.detector_spacing, window, cutoff, refinement)
-    weights = view_gaps(A.angles, jnp.pi).astype(y.dtype)
-    return fine.adjoint(filtered * weights[:, None]) * (spacing / A.pixel_size**2)
+    weights = view_gaps(A.angles, jnp.pi).astype(y.dtype) * (spacing / A.pixel_size**2)
+    return fine.adjoint(ramp_filter(y * weights[:, None], A.detector_spacing, window, cutoff, refinement))

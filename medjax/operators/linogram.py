@@ -6,12 +6,10 @@ Steep views (a = cos) read the transform of the image, shallow ones that of its 
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import fft
 
 from medjax import linalg
 from medjax.typing import Leaf
@@ -113,8 +111,8 @@ def linogram(n, angles, t, width, scale, num_taps):
     steep = np.abs(cos) >= np.abs(sin)
     order = np.concatenate([np.flatnonzero(steep), np.flatnonzero(~steep)])
     along, across = np.where(steep, cos, sin)[order], np.where(steep, sin, cos)[order]
-    columns, rows = _even_fast_length(2 * n + 18), _even_fast_length(OVERSAMPLING * n)
-    fine = _even_fast_length(OVERSAMPLING * columns)
+    columns, rows = linalg.even_fast_length(2 * n + 18), linalg.even_fast_length(OVERSAMPLING * n)
+    fine = linalg.even_fast_length(OVERSAMPLING * columns)
     k = np.arange(columns // 2 + 1)
     omega = 2 * np.pi * k / columns  # [rad / pixel]
     kappa = -omega * (across / along)[:, None]
@@ -176,12 +174,6 @@ def _resampling(place, fine, num_taps, order, row_of_view):
         taps_adjoint[i] = _kernel(np.take_along_axis(place, k, 1) - np.arange(fine), num_taps) * read
     first_adjoint = start + num_detectors * order[:, None] + num_back
     return taps[:, row_of_view], first[row_of_view], taps_adjoint, first_adjoint
-
-
-def _even_fast_length(least) -> int:
-    """An even length, at least `least`, of which FFTs are fast."""
-    half = math.ceil(least / 2)
-    return 2 * int(fft.next_fast_len(half) or half)
 
 
 def _kernel(z, width):

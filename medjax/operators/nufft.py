@@ -62,7 +62,7 @@ def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding")
         _finufft()
     trajectory = jnp.asarray(trajectory)
     trajectory = trajectory if jnp.issubdtype(trajectory.dtype, jnp.floating) else trajectory.astype(float)
-    grid_size = tuple(_smooth_even(max(n * oversampling, width + 1)) for n in image_size)
+    grid_size = tuple(linalg.even_fast_length(max(n * oversampling, width + 1)) for n in image_size)
     return Nufft(trajectory, image_size, grid_size, int(width), backend)
 
 
@@ -199,19 +199,6 @@ def _polynomials(width, beta):
         column = np.polynomial.chebyshev.cheb2poly(series[:, tap])
         powers[: len(column), tap] = column
     return powers[::-1]
-
-
-def _smooth_even(least):
-    """The smallest even number of factors 2, 3 and 5 that is at least `least`."""
-    n = 2 * math.ceil(least / 2)
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 2
 
 
 def _turned(matrix):

@@ -1,8 +1,8 @@
 """The ramp filter of filtered backprojection."""
 
-import math
-
 import jax.numpy as jnp
+
+from medjax import linalg
 
 WINDOWS = {
     "ram-lak": lambda f: jnp.ones_like(f),
@@ -43,7 +43,7 @@ def ramp_filter(y, spacing, window: str = "hann", cutoff=1.0, refinement=1, step
     if window not in WINDOWS:
         raise ValueError(f"got window {window!r}, one of {sorted(WINDOWS)} is needed")
     size = y.shape[-1]
-    length = 2 ** math.ceil(math.log2(2 * size))
+    length = linalg.even_fast_length(2 * size)
     k = jnp.arange(length)
     k = jnp.minimum(k, length - k)
     lag = jnp.maximum(k, 1).astype(y.real.dtype)
