@@ -30,6 +30,4 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/sampling_loop.py
 	$(BIN)/python benchmarks/phantoms.py
 	$(BIN)/python benchmarks/ct_projectors.py
-	$(BIN)/python benchmarks/ct_divergent.py
 	$(BIN)/python benchmarks/mri_operators.py
-	$(BIN)/python benchmarks/mri_coils.py

@@ -1,11 +1,8 @@
-"""Coil maps, whitening and g-maps beside sigpy and pygrappa: python benchmarks/mri_coils.py [--json FILE]; peers from requirements-bench.txt.
+"""Coil maps, whitening and g-maps beside sigpy and pygrappa: the tables that `mri_operators.py` prints after its own.
 
-A head of 256 px (Shepp-Logan with smooth phase), 8 birdcage coils, noise of .01, float32; g-maps at 96 px. Times are medians of interleaved
-runs; the first, which compiles, is told apart.
+A head of 256 px (Shepp-Logan with smooth phase), 8 birdcage coils, noise of .01, float32; g-maps at 96 px.
 """
 
-import argparse
-import json
 import sys
 import time
 from functools import partial
@@ -15,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from race import faster, milliseconds, race  # noqa: E402
 
 from medjax.linalg import conjugate_gradient  # noqa: E402
 from medjax.phantoms.shepp_logan import shepp_logan  # noqa: E402
@@ -46,26 +45,11 @@ def scan(size=256, coils=8, sigma=0.01):
     return maps, image, fourier(maps * image) + noise
 
 
-def interleaved(functions, rounds):
-    """Median seconds of each function, A B A B, after one run each; the seconds of that run, with its compilation, and its results."""
-    first, results, times = [], [], [[] for _ in functions]
-    for f in functions:
-        clock = time.perf_counter()
-        results.append(jax.block_until_ready(f()))
-        first.append(time.perf_counter() - clock)
-    for _ in range(rounds):
-        for f, t in zip(functions, times, strict=True):
-            clock = time.perf_counter()
-            jax.block_until_ready(f())
-            t.append(time.perf_counter() - clock)
-    return [float(np.median(t)) for t in times], first, results
-
-
-def row(case, peer, functions, rounds, quality):
-    """One line of the table: ours and the peer's seconds, how many times faster, and `quality(ours, theirs)`, what is held against the target."""
-    (ours, theirs), first, results = interleaved(functions, rounds)
-    times = {"medjax_s": ours, "peer_s": theirs, "times_faster": theirs / ours, "medjax_first_s": first[0]}
-    return {"case": case, "peer": peer, **times, **quality(*results)}
+def row(case, peer, ours, theirs, quality):
+    """One line of a table: times, how many times faster, and `quality(ours, theirs)`, what is held against the target."""
+    times, results = race({"medjax": ours, peer: theirs})
+    line = {case[0]: case[1], "medjax [ms]": milliseconds(times["medjax"]), f"{peer} [ms]": milliseconds(times[peer])}
+    return {**line, "x": faster(times["medjax"], times[peer]), **quality(results["medjax"], results[peer])}
 
 
 def overlap(a, b):
@@ -74,8 +58,8 @@ def overlap(a, b):
     return np.abs((a.conj() * b).sum(0)) / np.maximum(np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0), 1e-20)
 
 
-def espirit_rows(rounds=5):
-    """ESPIRiT on fully sampled and on Poisson-disc k-space."""
+def espirit_rows():
+    """ESPIRiT on fully sampled and on Poisson-disc k-space; p1 is the first percentile of the correlation inside the head."""
     import sigpy.mri
 
     maps, image, full = scan()
@@ -84,13 +68,12 @@ def espirit_rows(rounds=5):
     ours = jax.jit(partial(espirit, crop=0.0))
 
     def quality(found, peer):
-        pairs = {"correlation_to_peer": (found[0][0], peer), "correlation_to_truth": (found[0][0], maps), "peer_to_truth": (peer, maps)}
-        return {f"p1_{name}": float(np.percentile(overlap(*pair)[inside], 1)) for name, pair in pairs.items()}
+        pairs = {"p1 to sigpy": (found[0][0], peer), "p1 to truth": (found[0][0], maps), "sigpy's p1 to truth": (peer, maps)}
+        return {name: float(np.percentile(overlap(*pair)[inside], 1)) for name, pair in pairs.items()}
 
     rows = []
     for name, kspace in (("full", full), ("Poisson disc R = 4", full * mask)):
-        functions = [partial(ours, kspace), partial(_sigpy_espirit, sigpy.mri, np.array(kspace))]
-        rows.append(row(f"ESPIRiT, {name}", "sigpy", functions, rounds, quality))
+        rows.append(row(("ESPIRiT", name), "sigpy", partial(ours, kspace), partial(_sigpy_espirit, sigpy.mri, np.array(kspace)), quality))
     return rows
 
 
@@ -99,7 +82,7 @@ def _sigpy_espirit(module, kspace):
     return module.app.EspiritCalib(kspace, calib_width=24, crop=0, show_pbar=False).run()
 
 
-def whitening_rows(rounds=5):
+def whitening_rows():
     """A noise scan of 16 coupled channels, 65536 samples; identity of the whitened covariance."""
     import sigpy.mri
 
@@ -112,10 +95,10 @@ def whitening_rows(rounds=5):
         # sigpy's covariance is a sum, not a mean, over samples
         covariances = noise_covariance(found), noise_covariance(jnp.asarray(peer)) * data.shape[1]
         errors = [float(np.abs(np.asarray(c) - np.eye(16)).max()) for c in covariances]
-        return {"identity_error": errors[0], "peer_identity_error": errors[1]}
+        return {"from identity": errors[0], "sigpy from identity": errors[1]}
 
     # get_cov subtracts the mean in place
-    return [row("whitening, 16 channels", "sigpy", [lambda: ours(noise), lambda: util.whiten(data, util.get_cov(data.copy()))], rounds, quality)]
+    return [row(("whitening", "16 channels"), "sigpy", partial(ours, noise), lambda: util.whiten(data, util.get_cov(data.copy())), quality)]
 
 
 def cg_sense(maps, mask, num_steps):
@@ -134,8 +117,8 @@ def cg_sense(maps, mask, num_steps):
     return lambda y: jax.lax.custom_linear_solve(normal, adjoint(y), solve, lambda _, b: solve(normal, b.conj()).conj())
 
 
-def g_map_rows(rounds=5, size=96, replicas=400, num_steps=100):
-    """Analytic and Jacobian g-maps against pseudo-replicas through conjugate gradients, R = 2, 3, 4."""
+def g_map_rows(size=96, replicas=400, num_steps=100):
+    """Analytic and Jacobian g-maps: median errors against pseudo-replicas through conjugate gradients, R = 2, 3, 4."""
     import pygrappa
 
     maps, image, full = scan(size)
@@ -151,51 +134,31 @@ def g_map_rows(rounds=5, size=96, replicas=400, num_steps=100):
         clock = time.perf_counter()
         total = jax.jit(lambda keys, f=square: jnp.mean(jax.lax.map(f, keys), axis=0))(jax.random.split(jax.random.key(r), replicas))
         carlo = np.sqrt(np.asarray(total) / r)  # unit maps: a full scan has noise 1
-        carlo_s = time.perf_counter() - clock
+        seconds = time.perf_counter() - clock
         jacobian = jax.jit(lambda y, f=reconstruct, r=r: g_factor_jacobian(jax.random.key(0), f, y, jnp.ones(image.shape), r, 1, (1, r)))
-        (jacobian_s,), _, (by_jacobian,) = interleaved([partial(jacobian, full)], rounds)
+        times, found = race({"jacobian": partial(jacobian, full)})
+        by_jacobian = found["jacobian"]
 
         def quality(exact, peer, carlo=carlo, by_jacobian=by_jacobian):
-            errors = {"median_error": exact, "median_error_jacobian": by_jacobian, "median_error_peer": peer}
-            errors = {name: float(np.median(np.abs(g / carlo - 1)[inside])) for name, g in errors.items()}
-            return {**errors, "max_jacobian_to_analytic": float(np.abs(by_jacobian / exact - 1)[inside].max()), "g_max": float(exact[inside].max())}
+            errors = {"error": exact, "Jacobian's": by_jacobian, "pygrappa's": peer}
+            return {name: float(np.median(np.abs(g / carlo - 1)[inside])) for name, g in errors.items()}
 
         coils_last = np.moveaxis(np.asarray(maps), 0, -1).astype(complex)
-        functions = [partial(jax.jit(g_factor, static_argnums=1), maps, r), partial(pygrappa.gfactor, coils_last, 1, r)]
-        rows.append(row(f"g-map, R = {r}", "pygrappa", functions, rounds, quality) | {"replicas_s": carlo_s, "jacobian_s": jacobian_s})
+        exact = partial(jax.jit(g_factor, static_argnums=1), maps, r)
+        line = row(("g-map", f"R = {r}"), "pygrappa", exact, partial(pygrappa.gfactor, coils_last, 1, r), quality)
+        rows.append(line | {"Jacobian [ms]": milliseconds(times["jacobian"]), f"{replicas} replicas [ms]": 1e3 * seconds})
     return rows
 
 
-def poisson_disc_rows(rounds=5, size=256):
+def poisson_disc_rows(size=256):
     """Poisson discs of R = 4 with 24 x 24 calibration samples; ours runs in numpy, the peer's in numba."""
     import sigpy.mri
 
     def quality(found, peer):
-        return {"acceleration": size**2 / float(np.sum(found)), "peer_acceleration": size**2 / float(np.sum(peer))}
+        return {"R": size**2 / float(np.sum(found)), "sigpy's R": size**2 / float(np.sum(peer))}
 
     theirs = partial(sigpy.mri.poisson, (size, size), 4, calib=(24, 24), dtype=np.float32, crop_corner=False)
-    return [row("Poisson disc, R = 4", "sigpy", [partial(poisson_disc, jax.random.key(0), (size, size), 4), theirs], rounds, quality)]
+    return [row(("Poisson disc", "R = 4"), "sigpy", partial(poisson_disc, jax.random.key(0), (size, size), 4), theirs, quality)]
 
 
-def rows(rounds=5):
-    """All rows."""
-    return espirit_rows(rounds) + whitening_rows(rounds) + g_map_rows(rounds) + poisson_disc_rows(rounds)
-
-
-def show(table):
-    """One line a row."""
-    for line in table:
-        rest = "  ".join(f"{key} {value:.5g}" for key, value in line.items() if key not in {"case", "peer", "medjax_s", "peer_s", "times_faster"})
-        times = f"{line['medjax_s'] * 1e3:8.1f} ms  {line['peer']} {line['peer_s'] * 1e3:8.1f} ms  x{line['times_faster']:.1f}"
-        print(f"{line['case']:28s} {times}  {rest}")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    table = rows(arguments.rounds)
-    show(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=1))
+TABLES = {"espirit": espirit_rows, "whitening": whitening_rows, "g-map": g_map_rows, "poisson disc": poisson_disc_rows}

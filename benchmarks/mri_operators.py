@@ -1,21 +1,22 @@
-"""SENSE and NUFFT beside sigpy and jax-finufft: python benchmarks/mri_operators.py [--json FILE]; peers from requirements-bench.txt.
+"""MRI operators beside sigpy, jax-finufft and pygrappa: python benchmarks/mri_operators.py [--only nufft] [--json FILE].
 
-256 x 256, 8 birdcage coils, float32. SENSE: Poisson disc, R = 4, 24 x 24 calibration samples, conjugate gradient of 30 steps, lambda = .01.
-NUFFT: 128 spokes of 512 samples, errors against the exact sum at 300 samples or pixels. Times are medians of one interleaved run A B A B after
-a run that compiles; the ratio is the median of the ratios of neighbours. BART is no peer here: there is no Python wheel of it.
+256 x 256, 8 birdcage coils, float32; peers from requirements-bench.txt. SENSE: Poisson disc, R = 4, 24 x 24 calibration samples, conjugate gradient
+of 30 steps, lambda = .01. NUFFT: 128 spokes of 512 samples, errors against the exact sum at 300 samples or pixels, beside jax-finufft at its most
+accurate (1e-6) and at its fastest (3e-5). Coil maps, whitening and g-maps: `mri_coils.py`. `x` is how many times faster than the peer, the median of
+neighbours in one interleaved run. BART is no peer here: there is no Python wheel of it.
 """
 
-import argparse
-import json
 import sys
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import mri_coils  # noqa: E402
+from race import faster, gap, main, milliseconds, race  # noqa: E402
 
 from medjax.linalg import conjugate_gradient  # noqa: E402
 from medjax.operators.coil_sensitivities import coil_sensitivities  # noqa: E402
@@ -32,28 +33,10 @@ solve = jax.jit(lambda normal, b: conjugate_gradient(lambda x: normal(x) + LAMBD
 sense_solve = jax.jit(lambda A, y: conjugate_gradient(lambda x: A.normal(x) + LAMBDA * x, A.adjoint(y), num_steps=STEPS))
 
 
-def interleaved(functions, rounds):
-    """Seconds `[functions, rounds]` of an interleaved run and the results, after one run each."""
-    results = [np.asarray(f()) for f in functions]
-    times = np.zeros((len(functions), rounds))
-    for i in range(rounds):
-        for j, f in enumerate(functions):
-            clock = time.perf_counter()
-            jax.block_until_ready(f())
-            times[j, i] = time.perf_counter() - clock
-    return times, results
-
-
-def row(case, peer, times, **quality):
-    """One line of the table: the seconds of ours and of the peer, how many times faster, and what was held against the truth."""
-    ours, theirs = times
-    seconds = {"medjax_s": float(np.median(ours)), "peer_s": float(np.median(theirs)), "times_faster": float(np.median(theirs / ours))}
-    return {"case": case, "peer": peer, **seconds, **{name: float(value) for name, value in quality.items()}}
-
-
-def gap(a, b):
-    """||a - b|| / ||b||."""
-    return np.linalg.norm(a - b) / np.linalg.norm(b)
+def row(case, peer, ours, theirs, **quality):
+    """One line of a table from the times of ours and of the peer, and what was held against the truth."""
+    line = {case[0]: case[1], "peer": peer, "medjax [ms]": milliseconds(ours), "peer [ms]": milliseconds(theirs), "x": faster(ours, theirs)}
+    return line | quality
 
 
 def scan():
@@ -74,7 +57,7 @@ def noise(shape):
     return (SIGMA / np.sqrt(2) * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))).astype(np.complex64)
 
 
-def sense_rows(rounds):
+def sense_rows():
     """Forward plus adjoint, and the whole reconstruction, against sigpy."""
     import sigpy.mri
 
@@ -88,12 +71,30 @@ def sense_rows(rounds):
     def reconstruct():
         return sigpy.mri.app.SenseRecon(data, maps, lamda=LAMBDA, max_iter=STEPS, show_pbar=False).run()
 
-    calls = [lambda: forward(A, x), lambda: theirs * image, lambda: adjoint(A, y), lambda: theirs.H * data, lambda: sense_solve(A, y), reconstruct]
-    times, results = interleaved(calls, rounds)
-    both = gap(results[0], results[1]) + gap(results[2], results[3])
+    both, found = race(
+        {
+            "forward": lambda: forward(A, x),
+            "theirs forward": lambda: theirs * image,
+            "adjoint": lambda: adjoint(A, y),
+            "theirs adjoint": lambda: theirs.H * data,
+        }
+    )
+    error = max(gap(found[name], found[f"theirs {name}"]) for name in ("forward", "adjoint"))
+    solved, images = race({"medjax": lambda: sense_solve(A, y), "sigpy": reconstruct})
     return [
-        row("SENSE forward + adjoint", "sigpy", (times[0] + times[2], times[1] + times[3]), error_to_peer=both),
-        row("SENSE CG 30", "sigpy", times[4:], error_to_peer=gap(results[4], results[5]), nrmse=gap(results[4], image)),
+        row(
+            ("SENSE", "forward + adjoint"),
+            "sigpy",
+            both["forward"] + both["adjoint"],
+            both["theirs forward"] + both["theirs adjoint"],
+            **{"to sigpy": error, "NRMSE": float("nan")},
+        ),
+        row(
+            ("SENSE", "CG, 30 steps"),
+            "sigpy",
+            *solved.values(),
+            **{"to sigpy": gap(images["medjax"], images["sigpy"]), "NRMSE": gap(images["medjax"], image)},
+        ),
     ]
 
 
@@ -127,7 +128,7 @@ def finufft_calls(k, images, data, accuracy, oversampling):
     return lambda: there(images, points), lambda: back(flat, points)
 
 
-def nufft_rows(rounds):
+def nufft_rows():
     """Eight coils there and back against jax-finufft, at its most accurate and at its fastest, and against sigpy."""
     import sigpy
 
@@ -147,14 +148,15 @@ def nufft_rows(rounds):
     places = (lambda z: z.reshape(COILS, -1)[:, samples]), (lambda z: z[:, pixels[:, 0], pixels[:, 1]])
     rows = []
     for side, ours in enumerate((lambda: forward(A, images), lambda: adjoint(A, y))):
-        times, results = interleaved([ours, *(pair[side] for pair in peers.values())], rounds)
-        errors = [gap(places[side](z), truths[side]) for z in results]
-        for i, peer in enumerate(peers, 1):
-            rows.append(row(f"NUFFT {('forward', 'adjoint')[side]}", peer, times[[0, i]], error=errors[0], peer_error=errors[i]))
+        times, results = race({"medjax": ours} | {peer: pair[side] for peer, pair in peers.items()})
+        errors = {name: gap(places[side](np.asarray(z)), truths[side]) for name, z in results.items()}
+        case = ("NUFFT", ("forward", "adjoint")[side])
+        for peer in peers:
+            rows.append(row(case, peer, times["medjax"], times[peer], **{"error": errors["medjax"], "peer's error": errors[peer]}))
     return rows
 
 
-def radial_rows(rounds):
+def radial_rows():
     """Non-Cartesian SENSE, 30 steps of conjugate gradient: the Toeplitz form beside sigpy's gridding in every step."""
     import sigpy.mri
 
@@ -171,33 +173,10 @@ def radial_rows(rounds):
         app = sigpy.mri.app.SenseRecon(y, maps, lamda=LAMBDA, weights=weights, coord=k, max_iter=STEPS, show_pbar=False)
         return app.run()
 
-    times, results = interleaved([lambda: solve(normal, start(A, S, y, weights[None])), reconstruct], rounds)
-    return [row("radial SENSE CG 30, 64 spokes", "sigpy", times, error_to_peer=gap(*results), nrmse=gap(results[0], image))]
-
-
-TABLES = (sense_rows, nufft_rows, radial_rows)  # each `rounds -> rows`; those of other files join here
-
-
-def show(rows):
-    """One line a row."""
-    shown = {"case", "peer", "medjax_s", "peer_s", "times_faster"}
-    for line in rows:
-        rest = "  ".join(f"{key} {value:.2e}" for key, value in line.items() if key not in shown)
-        times = f"{line['medjax_s'] * 1e3:8.2f} ms  {line['peer']:16s} {line['peer_s'] * 1e3:8.2f} ms  x{line['times_faster']:<5.2f}"
-        print(f"{line['case']:30s} {times}  {rest}")
-
-
-def main():
-    """Print the table, and write it where --json says."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
-    rows = [line for table in TABLES for line in table(arguments.rounds)]
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+    times, found = race({"medjax": lambda: solve(normal, start(A, S, y, weights[None])), "sigpy": reconstruct})
+    quality = {"to sigpy": gap(found["medjax"], found["sigpy"]), "NRMSE": gap(found["medjax"], image), "sigpy's": gap(found["sigpy"], image)}
+    return [row(("radial SENSE", "64 spokes, CG, 30 steps"), "sigpy", *times.values(), **quality)]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, {"sense": sense_rows, "nufft": nufft_rows, "radial": radial_rows} | mri_coils.TABLES)

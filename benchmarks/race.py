@@ -1,42 +1,66 @@
-"""Timing of contenders in one interleaved run, and the table that the benchmarks print: AAA BBB AAA BBB ..., medians."""
+"""Timing of contenders in one interleaved run, and the tables that the benchmarks print."""
 
 import argparse
 import json
 import os
 import platform
+import subprocess
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 
 
-def race(contenders, rounds=15, seconds=20.0, calls=3):
-    """Median time of each contender [s].
+def race(contenders, turns=15, seconds=20.0, calls=3):
+    """Times of contenders that take turns, AAA BBB AAA BBB ..., after one call each to compile.
 
-    A reconstruction calls its operator over and over, so in each turn a contender runs `calls` times in a row, and every call counts.
+    A reconstruction calls its operator over and over, so in each turn a contender runs `calls` times in a row; one that takes longer than
+    half a second, once.
 
     Args:
       contenders: name -> function without arguments, which returns when its answer is there (JAX arrays are waited for here).
-      rounds: how often each is called, in turn, after one call to warm up.
-      seconds: after which no new round begins, but for the third.
+      turns: the most.
+      seconds: after which no new turn begins, but for the third.
       calls: how often in a row.
 
     Returns:
-      name -> seconds.
+      name -> `[turns]` seconds, the medians of the turns; name -> result.
     """
-    times = {name: [] for name in contenders}
-    for fn in contenders.values():
+    results, in_a_row = {}, {}
+    for name, fn in contenders.items():
+        results[name] = jax.block_until_ready(fn())
+        clock = time.perf_counter()
         jax.block_until_ready(fn())
-    begin = time.perf_counter()
-    for i in range(rounds):
+        in_a_row[name] = 1 if time.perf_counter() - clock > 0.5 else calls
+    times, begin = {name: [] for name in contenders}, time.perf_counter()
+    for i in range(turns):
         if i >= 3 and time.perf_counter() - begin > seconds:
             break
         for name, fn in contenders.items():
-            for _ in range(calls):
+            turn = []
+            for _ in range(in_a_row[name]):
                 clock = time.perf_counter()
                 jax.block_until_ready(fn())
-                times[name].append(time.perf_counter() - clock)
-    return {name: float(np.median(t)) for name, t in times.items()}
+                turn.append(time.perf_counter() - clock)
+            times[name].append(np.median(turn))
+    return {name: np.array(t) for name, t in times.items()}, results
+
+
+def milliseconds(times):
+    """Median."""
+    return 1e3 * float(np.median(times))
+
+
+def faster(ours, theirs):
+    """How many times: the median of the ratios of neighbours, which a slow moment of the machine moves little."""
+    return float(np.median(theirs / ours))
+
+
+def gap(a, b):
+    """||a - b|| / ||b||."""
+    a, b = np.asarray(a), np.asarray(b)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def temporaries(fn, *args):
@@ -44,30 +68,49 @@ def temporaries(fn, *args):
     return jax.jit(fn).lower(*args).compile().memory_analysis().temp_size_in_bytes / 1e6
 
 
-def arguments(doc):
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--json", metavar="FILE", help="write the rows there, too")
-    parser.add_argument("--only", default="", help="run only the cases whose name contains this")
-    return parser.parse_args()
+def main(doc, tables):
+    """Run the tables, `name -> function -> rows`, that --only names; print each, and write all as JSON where --json says."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, too")
+    parser.add_argument("--only", default="", help=f"run the tables whose name contains this: {', '.join(tables)}")
+    options = parser.parse_args()
+    print(", ".join(f"{key} {value}" for key, value in machine().items()) + "\n")
+    done = {}
+    chosen = [options.only] if options.only in tables else [name for name in tables if options.only in name]
+    if not chosen:
+        parser.error(f"no table's name contains {options.only!r}: {', '.join(tables)}")
+    for name in chosen:
+        done[name] = tables[name]()
+        show(done[name])
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), **done}, indent=1))
 
 
-def show(rows):
-    """Print rows (dicts of one set of keys) as a table; floats with four figures."""
-    text = [[key for key in rows[0]], *([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in text) for i in range(len(text[0]))]
-    for line in text:
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))))
-    print(flush=True)
+def show(rows, width=100):
+    """Print rows (dicts of one set of keys) as a table, in parts where it is wider than the terminal; floats with four figures, NaN as a dash."""
+
+    def cell(value):
+        return ("-" if np.isnan(value) else f"{value:.4g}") if isinstance(value, float) else str(value)
+
+    label, *columns = [[key, *(cell(row[key]) for row in rows)] for key in rows[0]]
+    label = [text.ljust(max(map(len, label))) for text in label]
+    lines = label
+    for column in columns:
+        size = max(map(len, column))
+        if lines is not label and len(lines[0]) + 2 + size > width:
+            print("\n".join(lines) + "\n")
+            lines = label
+        lines = [f"{line}  {text.rjust(size)}" for line, text in zip(lines, column, strict=True)]
+    print("\n".join(lines) + "\n", flush=True)
 
 
 def machine():
     """What the figures were measured on."""
-    return {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "jax": jax.__version__}
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
+    return {"commit": commit or "unknown", "cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), "jax": jax.__version__}
 
 
-def write(path, tables):
-    """All tables as JSON, where a path was asked for."""
-    if path:
-        with open(path, "w") as file:
-            json.dump({"machine": machine(), **tables}, file, indent=1)
+def _cpuinfo():
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
