@@ -30,6 +30,13 @@ def test_beer_lambert_both_ways():
     assert jnp.all(jnp.isfinite(jax.grad(lambda i: jnp.sum(line_integral(i)))(jnp.zeros(2))))
 
 
+def test_dead_air_bins_have_the_line_integral_of_dead_bins():
+    counts, air = jnp.array([0.0, 5.0, 5.0, jnp.nan, 5.0]), jnp.array([0.0, 0.0, jnp.nan, 10.0, 10.0])
+    wanted = np.log([1e9, 1e9, 1e9, 1e9, 2.0])
+    assert jnp.allclose(line_integral(counts, air), wanted, rtol=1e-12)
+    assert jnp.all(jnp.isfinite(jax.grad(lambda air: jnp.sum(line_integral(counts, air)))(air)))
+
+
 @pytest.mark.parametrize("sigma_electronic, background", [(0.0, 0.0), (6.0, 0.0), (0.0, 30.0), (4.0, 10.0)])
 def test_counts_have_the_mean_and_variance_of_theory(key, sigma_electronic, background):
     noise, num = transmission_counts(200.0, sigma_electronic, 0.5, background, dose_fraction=0.5), 100_000
@@ -136,6 +143,16 @@ def test_lower_dose_has_the_variance_of_a_scan_at_that_dose(fraction, sigma_elec
         lower_dose(keys[0], full, 5e4, 1.5)
 
 
+@pytest.mark.parametrize("sigma_electronic", [0.0, 5.0])
+def test_starved_rays_have_the_noise_of_half_a_photon(key, sigma_electronic):
+    """Also where exp(-mu y) is 0."""
+    starved, half = jnp.array([1e5]), jnp.array([np.log(2e3)])
+    noise = photon_counting(1e3, sigma_electronic)
+    assert jnp.isfinite(noise.sigma(starved)) and jnp.allclose(noise.sigma(starved), noise.sigma(half), rtol=1e-12)
+    added = [lower_dose(key, y, 1e3, 0.5, sigma_electronic) - y for y in (starved, half)]
+    assert added[1] != 0 and jnp.allclose(*added, rtol=1e-9)  # the difference of numbers near 1e5
+
+
 def test_scatter_behind_a_slab_and_before_the_logarithm():
     slab, open_beam = jnp.exp(-jnp.full((2, 300), 4.0)) * 1e5, 1e5
     ratio = scatter(slab, open_beam, amplitude=0.05, width=20.0, detector_spacing=1.0) / slab
@@ -154,6 +171,9 @@ def test_scatter_behind_a_slab_and_before_the_logarithm():
     assert np.isclose(4 - float(jnp.mean(line_integral(y, 1e5))), np.log(1.2), rtol=0.01)  # 600 rays of 2200 counts
     with pytest.raises(ValueError, match="num_axes"):
         scatter(slab, 1.0, num_axes=3)
+    for bad in ({"width": 0.0}, {"width": np.nan}, {"detector_spacing": -1.0}):
+        with pytest.raises(ValueError, match=f"positive {next(iter(bad))}"):
+            scatter(slab, 1.0, **bad)
 
 
 def test_scatter_has_finite_gradients_in_air_and_shadow():

@@ -150,8 +150,8 @@ def _from_sinogram(config, scan):
     A = operator(config.measure, {"angles": angles, "num_detectors": scan.measurement.shape[1], **{k: float(v) for k, v in geometry.items()}})
     noise = configs.build(config.measure.noise, **({"num_photons": float(num_photons)} if num_photons else {}))
     y = jnp.asarray(scan.measurement, jnp.float32) / config.measure.noise.args.get("mu", 1.0)
-    sigma = noise.sigma(y)
-    if not bool(jnp.all(jnp.isfinite(sigma))):
+    transmission = jnp.exp(-jnp.asarray(scan.measurement, jnp.float32))
+    if not bool(jnp.all((transmission > 0) & (transmission < jnp.inf))):
         found = f"the sinogram reaches {scan.measurement.max():.3g}, where no photon is left"
         raise ValueError(f"{scan.source[0]}: {found}; -log of the transmission is needed")
-    return Problem(A, y, sigma, None, A.pixel_size, assumed=tuple(assumed))
+    return Problem(A, y, noise.sigma(y), None, A.pixel_size, assumed=tuple(assumed))

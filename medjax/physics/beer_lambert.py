@@ -24,9 +24,12 @@ def line_integral(intensity, open_beam=1.0, mu=1.0, least=1e-9):
       intensity: I, any shape.
       open_beam: I_0, scalar or of the shape of I.
       mu: attenuation of the unit of the image [1/mm].
-      least: the smallest I / I_0 that is believed; starved and dead bins, whose I is 0 or negative, get -log(least) / mu, not infinity.
+      least: the smallest I / I_0 that is believed; starved and dead bins, whose I or I_0 is 0, negative or NaN, get -log(least) / mu, neither
+        infinity nor NaN. `interpolate_trace` fills in what dead bins should have seen.
 
     Returns:
       z, of the shape of I.
     """
-    return -jnp.log(jnp.maximum(intensity / open_beam, least)) / mu
+    alive = (open_beam > 0) & (intensity > 0)  # false for NaN
+    ratio = jnp.where(alive, intensity, 0) / jnp.where(alive, open_beam, 1)
+    return -jnp.log(jnp.maximum(ratio, least)) / mu

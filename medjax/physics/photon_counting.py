@@ -2,10 +2,8 @@
 
 import jax.numpy as jnp
 
-from medjax.physics.transmission_counts import check_scan, only_alive, transmission_counts
+from medjax.physics.transmission_counts import FEWEST_COUNTS, check_scan, only_alive, transmission_counts
 from medjax.typing import Noise
-
-_FEWEST_COUNTS = 0.5  # a ray with no photon gets the attenuation that half a photon would have
 
 
 def photon_counting(num_photons, sigma_electronic=0.0, mu=1.0, dose_fraction=1.0, support=None) -> Noise:
@@ -31,18 +29,18 @@ def photon_counting(num_photons, sigma_electronic=0.0, mu=1.0, dose_fraction=1.0
       ValueError: where a value is known and out of range.
 
     Returns:
-      A `Noise` over line integrals z, of any shape. `sigma(y) = sqrt(N + sigma_e^2) / (mu N)`.
+      A `Noise` over line integrals z, of any shape. `sigma(y) = sqrt(N + sigma_e^2) / (mu N)` with N at least 1/2.
     """
     check_scan("photon_counting", num_photons=num_photons, sigma_electronic=sigma_electronic, mu=mu, dose_fraction=dose_fraction)
     counts = transmission_counts(num_photons, sigma_electronic, mu, 0.0, dose_fraction, support)
     open_beam = num_photons * dose_fraction
 
     def sample(key, z):
-        y = -jnp.log(jnp.maximum(counts.sample(key, z), _FEWEST_COUNTS) / open_beam) / mu
+        y = -jnp.log(jnp.maximum(counts.sample(key, z), FEWEST_COUNTS) / open_beam) / mu
         return only_alive(support, y, 0)
 
     def sigma(y):
-        expected = open_beam * jnp.exp(-mu * y)
+        expected = jnp.maximum(open_beam * jnp.exp(-mu * y), FEWEST_COUNTS)
         return only_alive(support, jnp.sqrt(expected + sigma_electronic**2) / (mu * expected), jnp.inf)
 
     def log_likelihood(y, z):

@@ -1,6 +1,8 @@
 """Scattered photons at the detector."""
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 
 def scatter(primary, open_beam, amplitude=0.02, alpha=0.0, beta=1.0, width=60.0, detector_spacing=1.0, pedestal=0.0, num_axes=1):
@@ -28,13 +30,16 @@ def scatter(primary, open_beam, amplitude=0.02, alpha=0.0, beta=1.0, width=60.0,
       s, of the shape and unit of P. `transmission_counts` takes it as `background`.
 
     Raises:
-      ValueError: when num_axes is neither 1 nor 2.
+      ValueError: when num_axes is neither 1 nor 2, or a known width or spacing is not positive.
 
     Reference:
       Sun & Star-Lack (2010), Physics in Medicine and Biology 55, 6695-6720, for the form of the source term.
     """
     if num_axes not in (1, 2):
         raise ValueError(f"scatter needs num_axes 1 or 2, got {num_axes}")
+    for name, length in {"width": width, "detector_spacing": detector_spacing}.items():
+        if not isinstance(length, Tracer) and not 0 < length < np.inf:
+            raise ValueError(f"scatter needs a positive {name} [mm], got {length}")
     ratio = primary / open_beam
     lost = (ratio > 0) & (ratio < 1)  # elsewhere nothing was lost, or nothing is left to scatter
     inside = jnp.where(lost, ratio, 0.5)

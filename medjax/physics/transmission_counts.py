@@ -7,6 +7,9 @@ from jax.core import Tracer
 
 from medjax.typing import Noise
 
+FEWEST_COUNTS = 0.5
+"""A ray with no photon gets the attenuation, and the noise, that half a photon would have."""
+
 
 def transmission_counts(num_photons, sigma_electronic=0.0, mu=1.0, background=0.0, dose_fraction=1.0, support=None) -> Noise:
     r"""Photon counts behind the object, with scatter and electronic noise, before the logarithm; `photon_counting` is the same scan after it.
@@ -52,7 +55,7 @@ def transmission_counts(num_photons, sigma_electronic=0.0, mu=1.0, background=0.
         return only_alive(support, counts + sigma_electronic * jax.random.normal(key_electronic, z.shape, z.dtype), 0)
 
     def sigma(y):
-        return only_alive(support, jnp.sqrt(jnp.maximum(y, 0.5) + sigma_electronic**2), jnp.inf)
+        return only_alive(support, jnp.sqrt(jnp.maximum(y, FEWEST_COUNTS) + sigma_electronic**2), jnp.inf)
 
     def log_likelihood(y, z):
         # log(N + sigma_e^2) from the logarithms of its terms: no underflow behind thick objects
