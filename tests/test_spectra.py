@@ -66,6 +66,11 @@ def test_bad_materials_and_energies():
         lambda: spectrum(200.0),
         lambda: spectrum(100.0, detector="film"),
         lambda: spectrum(100.0, window=(60.0, 50.0)),
+        lambda: spectrum(100.0, window=(200.0, 300.0)),
+        lambda: spectrum(100.0, window=(60.1, 60.2)),
+        lambda: spectrum(100.0, filtration=(("copper", 6000.0),)),
+        lambda: spectrum(100.0, filtration=(("copper", -0.1),)),
+        lambda: spectrum(100.0, absorber=("cesium_iodide", 0.0)),
         lambda: polychromatic(jnp.ones((2, 3)), jnp.ones((1, 4)), jnp.ones(4)),
         lambda: water_correction(spectrum(100.0), degree=0),
     ):
@@ -113,6 +118,8 @@ def test_one_energy_is_beer_lambert():
     lengths = jnp.array([[1.0, 50.0, 400.0], [0.0, 10.0, 90.0]])
     mu = jnp.array([[0.02], [0.06]])
     assert jnp.allclose(polychromatic(lengths, mu, jnp.full(1, 3.0)), jnp.sum(mu * lengths, 0), rtol=1e-14)
+    whole = polychromatic(lengths.astype(int), mu, np.full(1, 3))  # lengths and weights that are integers
+    assert jnp.allclose(whole, jnp.sum(mu * lengths, 0), rtol=1e-14)
 
 
 def test_hardening_goes_from_the_mean_to_the_least():

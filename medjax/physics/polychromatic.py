@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import linalg
+
 
 def polychromatic(lengths, coefficients, weights):
     r"""Attenuation that a detector sees behind several materials, in a beam of many energies.
@@ -28,7 +30,7 @@ def polychromatic(lengths, coefficients, weights):
     Reference:
       Alvarez & Macovski (1976), https://doi.org/10.1088/0031-9155/21/5/002
     """
-    lengths, coefficients, weights = (jnp.asarray(a) for a in (lengths, coefficients, weights))
+    lengths, coefficients, weights = (linalg.inexact(a) for a in (lengths, coefficients, weights))
     if lengths.ndim < 1 or coefficients.shape != (lengths.shape[0], *weights.shape) or weights.ndim != 1:
         shapes = f"{list(lengths.shape)}, {list(coefficients.shape)} and {list(weights.shape)}"
         raise ValueError(f"polychromatic needs [num_materials, ...], [num_materials, num_energies] and [num_energies], got {shapes}")

@@ -56,7 +56,8 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
       A `Spectrum` of 140 bins from 10 to 150 keV; those above U are empty.
 
     Raises:
-      ValueError: for a known voltage out of range, an unknown detector or material, or an empty window.
+      ValueError: for a known voltage or thickness out of range, an unknown detector or material, or where no photon is left: behind filters too
+        thick, in an absorber of no thickness or in an empty window.
 
     Reference:
       Computed with SpekPy 2.5.4, model casim: Poludniowski et al. (2021), https://doi.org/10.1002/mp.14945
@@ -68,6 +69,9 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
         raise ValueError(f"spectrum knows detectors 'integrating' and 'counting', got {detector!r}")
     if window is not None and not window[0] < window[1]:
         raise ValueError(f"spectrum needs a window of (lowest, highest) energy, got {window}")
+    for material, thickness in (*filtration, *(() if absorber is None else (absorber,))):
+        if not isinstance(thickness, Tracer) and not 0 <= thickness < np.inf:
+            raise ValueError(f"spectrum needs thicknesses of 0 mm or more, got {thickness} of {material}")
     voltage = jnp.asarray(voltage, float)
     at = jnp.clip((voltage - voltages[0]) / (voltages[1] - voltages[0]), 0, len(voltages) - 1)
     lower = jnp.clip(jnp.floor(at), 0, len(voltages) - 2).astype(int)
@@ -81,6 +85,9 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
         response = response * -jnp.expm1(-attenuation(absorber[0], energies) * absorber[1])
     if window is not None:
         response = jnp.where((energies >= window[0]) & (energies < window[1]), response, 0)
+    signal = jnp.sum(fluence * response)
+    if not isinstance(signal, Tracer) and not signal > 0:
+        raise ValueError(f"spectrum has no photon left at {voltage} kV behind {filtration}, absorber {absorber}, window {window}")
     return Spectrum(jnp.asarray(energies), fluence, response)
 
 
