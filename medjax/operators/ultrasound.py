@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from medjax import linalg
 from medjax.operators.blur import blur
@@ -54,22 +55,26 @@ def ultrasound(
       An `Ultrasound` from complex `[h, w]` to complex `[num_transmits, num_elements, num_samples]`.
 
     Raises:
-      ValueError: for sizes or lengths that are not positive, or a sampling rate below the bandwidth.
+      ValueError: for sizes or lengths that are not positive, a sampling rate below the bandwidth, a known speed of sound that is not positive, or
+        known angles or sources that are not finite.
 
     Reference:
       Montaldo et al. (2009), Coherent plane-wave compounding for very high frame rate ultrasonography and transient elastography,
       https://doi.org/10.1109/TUFFC.2009.1067
     """
     sizes = {"height": shape[0], "width": shape[1], "num_elements": num_elements, "num_samples": num_samples}
-    lengths = {"spacing": spacing, "pitch": pitch, "first_depth": first_depth, "frequency": frequency, "bandwidth": bandwidth}
-    for name, value in {**sizes, **lengths}.items():
-        if value <= 0:
+    lengths = {"spacing": spacing, "pitch": pitch, "first_depth": first_depth}
+    rates = {"frequency": frequency, "bandwidth": bandwidth, "sound_speed": sound_speed}
+    for name, value in {**sizes, **lengths, **rates}.items():
+        if not isinstance(value, Tracer) and not 0 < value < math.inf:
             raise ValueError(f"ultrasound needs {name} > 0, got {value}")
-    if sampling_rate < frequency * bandwidth or f_number < 0:
+    if not (sampling_rate >= frequency * bandwidth and f_number >= 0):
         raise ValueError(f"ultrasound needs sampling_rate >= {frequency * bandwidth} MHz and f_number >= 0, got {sampling_rate} and {f_number}")
     transmits = jnp.asarray(angles if sources is None else sources, float)
     if transmits.size == 0 or transmits.shape[1:] != (() if sources is None else (2,)):
         raise ValueError(f"ultrasound needs angles [num_transmits] or sources [num_transmits, 2], got shape {transmits.shape}")
+    if not isinstance(transmits, Tracer) and not np.all(np.isfinite(np.asarray(transmits))):
+        raise ValueError(f"ultrasound needs finite angles or sources, got {np.sum(~np.isfinite(np.asarray(transmits)))} numbers that are not")
     x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * spacing
     grid = jnp.asarray(np.stack(np.broadcast_arrays(x[None, :], first_depth + spacing * np.arange(shape[0])[:, None])))
     elements = jnp.asarray((np.arange(num_elements) - (num_elements - 1) / 2) * pitch)
