@@ -191,6 +191,19 @@ def test_operators_keep_single_precision(dtype):
 
 
 @pytest.mark.parametrize(
+    "A",
+    [blur(np.ones((3, 3), int), (4, 4)), downsample((4, 4), 2.0), inpaint(np.eye(4) > 0), gradient(), warp(np.full((2, 4, 4), 0.3))],
+    ids=lambda A: type(A).__name__,
+)
+def test_whole_numbers_are_numbers(A):
+    """A mask or counts are taken as the floats that they hold, and so are data."""
+    mask, counts = np.eye(4) > 0, np.arange(16).reshape(4, 4)
+    assert jnp.array_equal(A(mask), A(1.0 * mask)) and jnp.array_equal(A(counts), A(1.0 * counts))
+    data = np.arange(A(counts).size).reshape(A(counts).shape)
+    assert jnp.array_equal(A.adjoint(data), A.adjoint(1.0 * data))
+
+
+@pytest.mark.parametrize(
     "make, text",
     [
         (lambda: blur(np.ones(3), (4, 4)), "axes of the image"),
@@ -201,6 +214,7 @@ def test_operators_keep_single_precision(dtype):
         (lambda: gaussian_kernel(0.0, (3, 3)), "sigma > 0"),
         (lambda: gaussian_kernel((1.0, 2.0, 3.0), (3, 3)), "one sigma or one an axis"),
         (lambda: downsample((9, 8), 2), r"shape \(9, 8\) and factors \(2, 2\)"),
+        (lambda: downsample((8, 8), 2.5), r"factors \(2.5, 2.5\)"),
         (lambda: downsample((8, 8), 2, "spline"), "'spline'"),
         (lambda: inpaint(np.zeros((3, 3))), "at least one pixel"),
         (lambda: inpaint(np.ones((3, 3)) * 1j), "real mask"),
@@ -210,6 +224,7 @@ def test_operators_keep_single_precision(dtype):
         (lambda: wavelet((8, 8), "sym4"), "'sym4'"),
         (lambda: warp(np.zeros((3, 4, 4))), r"\[2, h, w\]"),
         (lambda: warp(np.zeros((2, 4, 4)), "wrap"), "'wrap'"),
+        (lambda: warp(np.full((2, 4, 4), np.nan)), "got 32 NaN"),
     ],
 )
 def test_refuses(make, text):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.fft import next_fast_len
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 
@@ -29,8 +30,7 @@ def blur(kernel, shape, boundary: str = "periodic"):
     Raises:
       ValueError: for an unknown boundary, a complex or empty kernel, or one whose axes are not those of x.
     """
-    kernel, shape = jnp.asarray(kernel), tuple(int(n) for n in shape)
-    kernel = kernel if jnp.issubdtype(kernel.dtype, jnp.inexact) else kernel.astype(float)
+    kernel, shape = linalg.inexact(kernel), tuple(int(n) for n in shape)
     if boundary not in ("periodic", "zero"):
         raise ValueError(f"blur needs boundary 'periodic' or 'zero', got {boundary!r}")
     if len(shape) not in (1, 2, 3) or kernel.ndim != len(shape) or kernel.size == 0 or min(shape) < 1:
@@ -80,6 +80,7 @@ class Blur:
         return tuple(lengths)
 
     def _filtered(self, x, multiply):
+        x = linalg.inexact(x)
         if x.shape != self.shape:
             raise ValueError(f"image is {list(x.shape)}, the blur says {list(self.shape)}")
         lengths = self._lengths()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 
@@ -37,7 +38,7 @@ def downsample(shape, factor, method: str = "mean"):
       Keys (1981), Cubic convolution interpolation for digital image processing, https://doi.org/10.1109/TASSP.1981.1163711
     """
     shape = tuple(int(n) for n in shape)
-    factors = (factor,) * len(shape) if isinstance(factor, int) else tuple(factor)
+    factors = (factor,) * len(shape) if np.ndim(factor) == 0 else tuple(factor)
     if method not in KERNELS:
         raise ValueError(f"got method {method!r}, one of {', '.join(KERNELS)} is needed")
     if not shape or len(factors) != len(shape) or any(r != int(r) or r < 1 or n < 1 or n % int(r) for n, r in zip(shape, factors, strict=True)):
@@ -58,6 +59,7 @@ class Downsample:
 
     def __call__(self, x):
         """`shape` -> `shape / factor`."""
+        x = linalg.inexact(x)
         if x.shape != self.shape:
             raise ValueError(f"image is {list(x.shape)}, the operator says {list(self.shape)}")
         for axis, weights in enumerate(self.weights):
@@ -69,6 +71,7 @@ class Downsample:
 
     def adjoint(self, y):
         """`shape / factor` -> `shape`."""
+        y = linalg.inexact(y)
         return jax.linear_transpose(self.__call__, jax.ShapeDtypeStruct(self.shape, y.dtype))(y)[0]  # weights are real
 
 

@@ -42,6 +42,7 @@ class Gradient:
 
     def __call__(self, x):
         """`[h, w, ...]` -> `[num_axes, h, w, ...]`."""
+        x = linalg.inexact(x)
         num_axes = self.spacing.shape[0]
         if x.ndim < num_axes:
             raise ValueError(f"image is {list(x.shape)}, at least {num_axes} axes are needed")
@@ -49,6 +50,7 @@ class Gradient:
 
     def adjoint(self, p):
         """Minus the divergence: `[num_axes, h, w, ...]` -> `[h, w, ...]`."""
+        p = linalg.inexact(p)
         num_axes = self.spacing.shape[0]
         if p.ndim < num_axes + 1 or p.shape[0] != num_axes:
             raise ValueError(f"differences are {list(p.shape)}, [{num_axes}, ...] with at least {num_axes} further axes is needed")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 
@@ -41,7 +42,7 @@ class Inpaint:
 
     def __call__(self, x):
         """mask * x."""
-        mask = self.mask
+        x, mask = linalg.inexact(x), self.mask
         if x.shape[: mask.ndim] != mask.shape:
             raise ValueError(f"image is {list(x.shape)}, its first axes must be those of the mask, {list(mask.shape)}")
         return x * mask.astype(jnp.finfo(x.dtype).dtype).reshape(mask.shape + (1,) * (x.ndim - mask.ndim))

@@ -5,7 +5,10 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
+from medjax import linalg
 from medjax.typing import Leaf
 
 
@@ -28,13 +31,15 @@ def warp(field, boundary: str = "zero"):
       An operator on real or complex `[h, w, ...]`; further axes (channels) share the field.
 
     Raises:
-      ValueError: for an unknown boundary or a field of another shape.
+      ValueError: for an unknown boundary, a field of another shape or (if its values are known) one that holds NaN.
     """
     field = jnp.asarray(field)
     if boundary not in ("zero", "nearest"):
         raise ValueError(f"warp needs boundary 'zero' or 'nearest', got {boundary!r}")
     if field.ndim < 2 or field.shape[0] != field.ndim - 1 or field.size == 0 or not jnp.issubdtype(field.dtype, jnp.floating):
         raise ValueError(f"warp needs a real field [2, h, w] or [3, d, h, w], got shape {field.shape} of {field.dtype}")
+    if not isinstance(field, Tracer) and np.any(np.isnan(np.asarray(field))):
+        raise ValueError(f"warp needs a field of numbers, got {np.sum(np.isnan(np.asarray(field)))} NaN")
     return Warp(field, boundary)
 
 
@@ -48,6 +53,7 @@ class Warp:
 
     def __call__(self, x):
         """x at n + u(n)."""
+        x = linalg.inexact(x)
         flat = self._padded(x)
         total = jnp.zeros((), x.dtype)
         for index, weight in self._corners(x):
@@ -56,6 +62,7 @@ class Warp:
 
     def adjoint(self, y):
         """Every y_n handed to the pixels that it was fetched from."""
+        y = linalg.inexact(y)
         shape, further = self.field.shape[1:], y.shape[self.field.ndim - 1 :]
         total = jnp.zeros_like(self._padded(y))
         for index, weight in self._corners(y):
