@@ -32,6 +32,16 @@ def test_scale_multiplies_and_composition_applies_the_inner_first():
     assert _close(compose(A, Flip())(x), A(x[::-1]))
 
 
+def test_a_complex_factor_makes_complex_data():
+    A, c, x = _matrix(0, 4, 5), 0.5 - 2j, jnp.arange(1.0, 6.0)
+    y = jnp.array([1 + 1j, 2.0, -3j, 0.5 + 4j])
+    assert _close(scale(c, A)(x), c * (A.w @ x))
+    assert np.isclose(linalg.vdot(scale(c, A)(x), y), linalg.vdot(x, scale(c, A).adjoint(y)), rtol=1e-13)
+    assert _close(scale(c, A).adjoint(y), np.conj(c) * (A.w.T @ y))
+    assert scale(c, identity())(jnp.ones(3, jnp.float32)).dtype == jnp.complex64
+    assert np.array_equal(scale(0.5, identity())(jnp.arange(3)), [0, 0.5, 1])
+
+
 def test_matrices_of_combinations_are_combinations_of_matrices():
     A, B, C = _matrix(0, 4, 5), _matrix(1, 4, 5), _matrix(2, 3, 4)
     wanted = {

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from medjax import linalg
 from medjax.typing import Leaf, Operator
 
 
@@ -32,7 +33,8 @@ def scale(c, A: Operator) -> Operator:
     """c times A: `x -> c A(x)`.
 
     Args:
-      c: scalar, a leaf: an attenuation coefficient [1/mm] turns line integrals of mu / mu_water [mm] into attenuation.
+      c: scalar, a leaf: an attenuation coefficient [1/mm] turns line integrals of mu / mu_water [mm] into attenuation. A complex one makes
+        complex data of real ones, of the same precision.
       A: operator.
 
     Returns:
@@ -169,11 +171,11 @@ class _Scaled:
 
     def __call__(self, x):
         """c A x."""
-        return jax.tree.map(lambda y: y * jnp.asarray(self.factor, y.dtype), self.inner(x))
+        return jax.tree.map(lambda y: _times(self.factor, y), self.inner(x))
 
     def adjoint(self, y):
         """conj(c) A^H y."""
-        return self.inner.adjoint(jax.tree.map(lambda y: y * jnp.conj(jnp.asarray(self.factor, y.dtype)), y))
+        return self.inner.adjoint(jax.tree.map(lambda y: _times(jnp.conj(self.factor), y), y))
 
 
 @jax.tree_util.register_dataclass
@@ -267,6 +269,12 @@ class _Restriction:
         if y.shape[:1] != self.indices.shape:
             raise ValueError(f"data are {list(y.shape)}, the restriction says {list(self.indices.shape)} along the first axis")
         return self.inner.adjoint(jnp.zeros((self.size, *y.shape[1:]), y.dtype).at[self.indices].add(y))
+
+
+def _times(factor, y):
+    """factor * y in the precision of y, complex where one of them is."""
+    y = linalg.complex_of(y) if jnp.iscomplexobj(factor) else linalg.inexact(y)
+    return y * jnp.asarray(factor, y.dtype)
 
 
 def _added(a, b):
