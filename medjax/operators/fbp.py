@@ -31,7 +31,7 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
 
     Args:
       A: operator of `parallel_beam` or `fan_beam`, either model.
-      y: `[num_angles, num_detectors]` line integrals.
+      y: `[num_angles, num_detectors]` line integrals; one NaN spreads over the image: fill dead bins by `interpolate_trace`.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency 1 / (2 d).
       scan: of a fan beam, "full", "short" or "offset"; see `fan_fbp`.
