@@ -123,7 +123,8 @@ def test_views_is_the_rows():
     y = _apply(A, x)
     assert jnp.allclose(_apply(A.views([5, 2]), x), y[jnp.array([5, 2])], rtol=0, atol=1e-11)
     assert jnp.allclose(_apply(A.views(slice(1, 4)), x), y[1:4], rtol=0, atol=1e-11)
-    B = cone_vectors(SIZE, SLICES, A.vectors(), 3, 4)
+    with pytest.warns(UserWarning, match="the 3 x 4 detector is too small"):
+        B = cone_vectors(SIZE, SLICES, A.vectors(), 3, 4)
     assert jnp.allclose(_apply(B.views([5, 2]), x), _apply(B, x)[jnp.array([5, 2])], rtol=0, atol=1e-11)
 
 
@@ -189,6 +190,24 @@ def test_warns_of_a_small_detector():
     assert (low.num_rows, narrow.num_columns) == (10, 30)  # warned of, and built as it was asked for
 
 
+@pytest.mark.parametrize("scan", [{"num_rows": 10}, {"num_columns": 50}, {"num_columns": 40, "column_offset": 40.0}])
+def test_vectors_warn_of_a_small_detector_like_the_upright_cone(scan):
+    """A low detector, a narrow one, and one that does not see the middle; the same share up to the grid of points."""
+    shares = []
+    with pytest.warns(UserWarning) as caught:
+        A = _cone(**scan)
+        cone_vectors(SIZE, SLICES, A.vectors(), A.num_rows, A.num_columns)
+    for warning in caught:
+        shares.append(float(str(warning.message).split(": ")[1].split(" %")[0]))
+    assert len(shares) == 2 and abs(shares[0] - shares[1]) < 10  # the low cone is higher behind the axis, which only vectors count
+
+
+def test_vectors_of_a_shifted_detector_and_of_a_helix_lose_nothing():
+    for scan in ({"num_columns": 60, "column_offset": 14.0}, {"num_rows": 8, "angles": np.arange(120) * np.pi / 15, "pitch": 5.0}):
+        A = _cone(**scan)
+        cone_vectors(SIZE, SLICES, A.vectors(), A.num_rows, A.num_columns)  # warnings are errors
+
+
 def test_refuses_wrong_geometry():
     A = _cone([0.0, 1.0])
     with pytest.raises(ValueError, match=r"volume is \[48, 48, 20\], the geometry says \[20, 48, 48\]"):
@@ -198,6 +217,13 @@ def test_refuses_wrong_geometry():
     for wrong in ({"angles": []}, {"angles": [np.inf]}, {"num_rows": 0}, {"row_spacing": 0.0}, {"slice_spacing": -1.0}, {"detector": "round"}):
         with pytest.raises(ValueError, match="got"):
             _cone(**{"angles": [0.0], **wrong})
+    for wrong in ({"pitch": np.nan}, {"row_offset": np.inf}, {"column_offset": np.nan}, {"num_rows": 26.0}, {"num_columns": 83.5}):
+        with pytest.raises(ValueError, match=f"got {next(iter(wrong))}"):
+            _cone(**{"angles": [0.0], **wrong})
+    with pytest.raises(ValueError, match="less than a quarter turn about the source"):
+        _cone([0.0], num_columns=400, detector="curved")
+    with pytest.raises(ValueError, match="got num_slices 20.0, an integer"):
+        cone_vectors(SIZE, 20.0, A.vectors(), 26, 84)
     with pytest.raises(ValueError, match="inside the image"):
         cone_beam(SIZE, SLICES, [0.0], 30.0, 50.0, 4, 4)
     with pytest.raises(ValueError, match="got a curved detector"):

@@ -205,7 +205,8 @@ def test_refuses_wrong_geometry():
     with pytest.raises(ValueError, match=r"source_distance 40.0, inside the image, whose circle has a radius of 45.5"):
         _fan(source_distance=40.0)
     wrongs = ({"angles": []}, {"angles": [0.0, np.nan]}, {"pixel_size": 0.0}, {"detector_spacing": -1.0}, {"detector_distance": -1.0})
-    for wrong in (*wrongs, {"num_detectors": 0}, {"detector": "round"}, {"source_distance": np.inf}):
+    wrongs += ({"num_detectors": 0}, {"num_detectors": 63.5}, {"detector_offset": np.nan})
+    for wrong in (*wrongs, {"detector": "round"}, {"source_distance": np.inf}):
         with pytest.raises(ValueError, match="got"):
             _fan(**{"angles": [0.0], **wrong})
     with pytest.raises(ValueError, match="at least one view"):

@@ -131,6 +131,7 @@ def test_refuses_wrong_geometry():
     with pytest.raises(ValueError, match=r"sinogram is \[3, 182\], the geometry says \[2, 182\]"):
         A.adjoint(jnp.zeros((3, 182)))
     wrong_ones = ({"angles": []}, {"pixel_size": 0.0}, {"detector_spacing": -1.0}, {"image_size": 0}, {"num_detectors": 0})
+    wrong_ones += ({"image_size": 8.0}, {"num_detectors": 11.5})
     for wrong in (*wrong_ones, {"pixel_size": np.nan}, {"detector_offset": np.nan}, {"angles": np.array([1j])}):
         with pytest.raises(ValueError, match="got"):
             parallel_beam(**{"image_size": 8, "angles": [0.0], **wrong})

@@ -70,7 +70,8 @@ def cone_beam(
       A `ConeBeam`: `[num_slices, n, n]` -> `[num_angles, num_rows, num_columns]`, in units of x times [mm].
 
     Raises:
-      ValueError: without views, with angles that are not finite, where a size or a spacing is not positive, or with the source inside the volume.
+      ValueError: without views, with angles, offsets or a pitch that are not finite, where a size is no integer of at least 1 or a spacing is not
+        positive, with the source inside the volume, or for a curved detector of more than a quarter turn to one side.
 
     Warns:
       UserWarning: where even a full turn misses rays through a part of the volume's inscribed cylinder, with that part.
@@ -81,9 +82,11 @@ def cone_beam(
     """
     slice_spacing = pixel_size if slice_spacing is None else slice_spacing
     angles = divergent_rays.checked_angles(angles)
-    sizes = {"num_slices": num_slices, "num_rows": num_rows, "num_columns": num_columns, "row_spacing": row_spacing, "slice_spacing": slice_spacing}
-    divergent_rays.check_positive(**sizes)
+    divergent_rays.check_whole(num_slices=num_slices, num_rows=num_rows, num_columns=num_columns)
+    divergent_rays.check_positive(row_spacing=row_spacing, slice_spacing=slice_spacing)
     divergent_rays.check_fan(image_size, source_distance, detector_distance, column_spacing, pixel_size, detector)
+    divergent_rays.check_finite(row_offset=row_offset, column_offset=column_offset, pitch=pitch)
+    divergent_rays.check_quarter_turn(num_columns, column_spacing, column_offset, source_distance + detector_distance, detector)
     A = ConeBeam(
         angles=angles,
         heights=jnp.asarray(pitch, float) * (angles - jnp.mean(angles)) / (2 * jnp.pi),

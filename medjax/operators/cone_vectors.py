@@ -8,6 +8,7 @@ column to column and v from row to row.
 import dataclasses
 import itertools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -48,14 +49,19 @@ def cone_vectors(image_size, num_slices, vectors, num_rows, num_columns, pixel_s
       A `ConeVectors`: `[num_slices, n, n]` -> `[num_views, num_rows, num_columns]`, in units of x times [mm].
 
     Raises:
-      ValueError: for vectors of a wrong shape or not finite, a size that is not positive, or a volume not wholly before the source.
+      ValueError: for vectors of a wrong shape or not finite, a size that is no integer of at least 1, a spacing that is not positive, or a volume
+        not wholly before the source.
+
+    Warns:
+      UserWarning: where known vectors miss rays through a part of the volume's inscribed cylinder, with that part: the points that no view sees,
+        or that some view has beyond its detector's farther side along u (what the nearer one of a shifted detector misses, opposite views see).
 
     Reference:
       Joseph (1982), An improved algorithm for reprojecting rays through pixel images, https://doi.org/10.1109/TMI.1982.4307572
     """
     slice_spacing = pixel_size if slice_spacing is None else slice_spacing
-    sizes = {"image_size": image_size, "num_slices": num_slices, "num_rows": num_rows, "num_columns": num_columns}
-    divergent_rays.check_positive(**sizes, pixel_size=pixel_size, slice_spacing=slice_spacing)
+    divergent_rays.check_whole(image_size=image_size, num_slices=num_slices, num_rows=num_rows, num_columns=num_columns)
+    divergent_rays.check_positive(pixel_size=pixel_size, slice_spacing=slice_spacing)
     vectors = jnp.asarray(vectors, float)
     if vectors.ndim != 2 or vectors.shape[0] == 0 or vectors.shape[1] != 12:
         raise ValueError(f"got vectors of shape {vectors.shape}, [num_views, 12] with at least one view is needed")
@@ -63,6 +69,7 @@ def cone_vectors(image_size, num_slices, vectors, num_rows, num_columns, pixel_s
     if divergent_rays.is_concrete(vectors):
         found = _reach(np.asarray(vectors, float), (num_slices, image_size, image_size), spacing)
         reach = found if reach is None else reach
+        _warn_of_loss(np.asarray(vectors, float), (num_slices, image_size, image_size), spacing, num_rows, num_columns)
     if reach is None:
         raise ValueError("got traced vectors without reach, the pair (rows, columns) is needed")
     return ConeVectors(vectors, image_size, num_slices, num_rows, num_columns, spacing, (float(reach[0]), float(reach[1])))
@@ -90,6 +97,25 @@ def _reach(vectors, shape, spacing):
         slope = dual[:, None] - image[:, :, None] * (normal / distance[:, None])[:, None]
         bounds.append(float(np.max(np.abs(slope @ steps.T).max((1, 2)) / depth.min(1))) * (1 + 1e-6))
     return tuple(bounds)
+
+
+def _warn_of_loss(vectors, shape, spacing, num_rows, num_columns):
+    """Say how much of the volume the detectors never see completely, by a grid of 16 x 16 x 16 points."""
+    inside = (np.arange(16) + 0.5) / 16 - 0.5
+    points = np.stack(np.meshgrid(inside, inside, inside), -1).reshape(-1, 3)
+    points = np.concatenate([np.zeros((1, 3)), points[np.hypot(points[:, 0], points[:, 1]) < 0.5]])  # the centre, then those of the cylinder
+    points = points * np.array([size * step for size, step in zip(shape, spacing, strict=True)])[::-1]
+    seen, within = np.zeros(len(points), bool), np.ones(len(points), bool)
+    for source, centre, u, v in vectors.reshape(-1, 4, 3):
+        normal, apart = np.cross(u, v), points - source
+        hit = apart * ((centre - source) @ normal / (apart @ normal))[:, None] - (centre - source)
+        column, row = np.linalg.pinv(np.stack([u, v], 1)) @ hit.T
+        seen |= (np.abs(column) <= num_columns / 2) & (np.abs(row) <= num_rows / 2)
+        within &= np.abs(column - column[0]) <= num_columns / 2 + np.abs(column[0])
+    lost = 1 - np.mean((seen & within)[1:])
+    if lost > 0:
+        part = f"{100 * lost:.2g} % of the volume's inscribed cylinder lie where rays are missing even in a full turn"
+        warnings.warn(f"the {num_rows} x {num_columns} detector is too small: {part}", stacklevel=3)
 
 
 @jax.tree_util.register_dataclass

@@ -6,6 +6,7 @@ tangent tau runs from the source along f + tau e and holds the points with a = t
 """
 
 import math
+import operator
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +39,36 @@ def check_positive(**sizes):
             raise ValueError(f"got {name} {size}, a positive number is needed")
 
 
+def check_whole(**sizes):
+    """Refuse sizes that are not integers of 1 or more, each named; 64.0 is none."""
+    for name, size in sizes.items():
+        try:
+            whole = operator.index(size)
+        except TypeError:
+            whole = 0
+        if whole < 1:
+            raise ValueError(f"got {name} {size}, an integer of at least 1 is needed")
+
+
+def check_finite(**lengths):
+    """Refuse known lengths that are not finite, each named."""
+    for name, length in lengths.items():
+        if is_concrete(length) and not np.all(np.isfinite(np.asarray(length, float))):
+            raise ValueError(f"got {name} {length}, a finite number [mm] is needed")
+
+
+def check_quarter_turn(num_detectors, spacing, offset, source_to_detector, detector):
+    """Refuse a curved detector that goes further than a quarter turn about the source, if its offset is known."""
+    if detector == "curved" and is_concrete(offset):
+        half = num_detectors * spacing / 2 + abs(float(offset))
+        if half >= source_to_detector * math.pi / 2:
+            raise ValueError(f"got a detector that reaches {half:.6g} mm from the central ray, less than a quarter turn about the source is needed")
+
+
 def check_fan(image_size, source_distance, detector_distance, spacing, pixel_size, detector):
     """Refuse what no projector can be built of."""
-    check_positive(image_size=image_size, source_distance=source_distance, detector_spacing=spacing, pixel_size=pixel_size)
+    check_whole(image_size=image_size)
+    check_positive(source_distance=source_distance, detector_spacing=spacing, pixel_size=pixel_size)
     if not 0 <= detector_distance < math.inf:
         raise ValueError(f"got detector_distance {detector_distance}, 0 or more is needed")
     if detector not in DETECTORS:

@@ -59,8 +59,8 @@ def fan_beam(
       An operator `[n, n]` -> `[num_angles, num_detectors]`, in units of x times [mm], with `views(indices)`.
 
     Raises:
-      ValueError: without views, with angles that are not finite, where a size or a spacing is not positive, for an unknown model, or with the source
-        inside the image.
+      ValueError: without views, with angles or an offset that are not finite, where a size is no integer of at least 1 or a spacing is not positive,
+        for an unknown model, with the source inside the image, or for a curved detector of more than a quarter turn to one side.
 
     Warns:
       UserWarning: where even a full turn misses rays through a part of the image's inscribed disc, with that part.
@@ -74,12 +74,9 @@ def fan_beam(
     if num_detectors is None:
         radius = image_size * pixel_size / math.sqrt(2)
         num_detectors = divergent_rays.covering_detectors(radius, source_distance, source_to_detector, detector_spacing, detector)
-    if num_detectors < 1:
-        raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
-    if divergent_rays.is_concrete(detector_offset):
-        half = num_detectors * detector_spacing / 2 + abs(float(detector_offset))
-        if not half < math.inf or (detector == "curved" and half >= source_to_detector * math.pi / 2):
-            raise ValueError(f"got a detector that reaches {half:.6g} mm from the central ray, less than a quarter turn about the source is needed")
+    divergent_rays.check_whole(num_detectors=num_detectors)
+    divergent_rays.check_finite(detector_offset=detector_offset)
+    divergent_rays.check_quarter_turn(num_detectors, detector_spacing, detector_offset, source_to_detector, detector)
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
     sizes = (num_detectors, detector_spacing, pixel_size, detector_offset, detector)

@@ -40,18 +40,18 @@ def parallel_beam(image_size, angles, num_detectors=None, detector_spacing=1.0, 
       An operator `[n, n]` -> `[num_angles, num_detectors]`, in units of x times [mm], with `views(indices)`, the operator of some of the views.
 
     Raises:
-      ValueError: without views, for angles that are not finite, an unknown model, or where a size or a spacing is not positive.
+      ValueError: without views, for angles that are not finite, an unknown model, where a size is no integer of at least 1 or a spacing
+        is not positive.
       Warns where the detector misses rays through the image's inscribed disc, and says how many.
     """
-    divergent_rays.check_positive(image_size=image_size, detector_spacing=detector_spacing, pixel_size=pixel_size)
+    divergent_rays.check_whole(image_size=image_size)
+    divergent_rays.check_positive(detector_spacing=detector_spacing, pixel_size=pixel_size)
     if num_detectors is None:
         num_detectors = math.ceil(math.sqrt(2) * image_size * pixel_size / detector_spacing)
-    if num_detectors < 1:
-        raise ValueError(f"got num_detectors {num_detectors}, at least 1 is needed")
+    divergent_rays.check_whole(num_detectors=num_detectors)
     known = angles if isinstance(angles, Tracer) else np.asarray(angles)
     divergent_rays.checked_angles(known)
-    if not isinstance(detector_offset, Tracer) and not math.isfinite(float(detector_offset)):
-        raise ValueError(f"got detector_offset {detector_offset}, a finite number [mm] is needed")
+    divergent_rays.check_finite(detector_offset=detector_offset)
     geometry = (image_size, known, num_detectors, detector_spacing, pixel_size, detector_offset)
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
