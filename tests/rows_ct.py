@@ -178,7 +178,16 @@ def _tilted(**geometry):
     u = np.cross(away, rng.standard_normal((5, 3)))
     v = np.cross(away, u) + 0.2 * u + 0.1 * away
     views = np.concatenate([-22 * away, 9 * away + 0.5 * u, 1.3 * u, 1.1 * v], axis=1)
-    return lambda key: cone_vectors(8, 5, views, 9, 11, **geometry)
+
+    def make(key):
+        with warnings.catch_warnings(action="ignore"):  # of a small detector
+            return cone_vectors(8, 5, views, 9, 11, **geometry)
+
+    return make
+
+
+def _some_tilted(A, x):
+    return vector_rays(_tilted()(None), x)[jnp.array([3, 0])]
 
 
 OPERATORS = {
@@ -211,5 +220,7 @@ OPERATORS = {
         jnp.float64,
         cone_rays,
     ),
+    "cone_beam_flat": Row(_cone(pitch=1.5, pixel_size=0.9, row_offset=0.3, column_offset=-0.4), (5, 8, 8), jnp.float64, cone_rays),
+    "cone_vectors_views": Row(lambda key: _tilted()(key).views([3, 0]), (5, 8, 8), jnp.float64, _some_tilted),
     "cone_vectors": Row(_tilted(pixel_size=0.9, slice_spacing=1.7), (5, 8, 8), jnp.float64, vector_rays),
 }
