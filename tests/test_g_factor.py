@@ -78,6 +78,16 @@ def test_without_tissue_nothing_folds():
     assert np.all(jnp.isfinite(jax.grad(lambda m: jnp.sum(g_factor(m, 2)))(maps)))
 
 
+def test_folds_that_cannot_be_told_apart():
+    """Two pixels with the same map are lost whatever the rounding; their neighbours are not, and gradients stay finite."""
+    maps = birdcage(SHAPE, COILS)
+    same = maps.at[:, 2, 7].set((0.3 - 2j) * maps[:, 2, 1])
+    wanted = np.array(g_factor(maps, 2))
+    wanted[2, [1, 7]] = np.inf
+    assert np.allclose(g_factor(same, 2), wanted, rtol=1e-12)
+    assert np.all(jnp.isfinite(jax.grad(lambda m: jnp.sum(g_factor(m, 2)))(same)))
+
+
 def test_jacobian_is_exact_where_blocks_separate_aliases(key):
     """One probe for each of R blocks of an equispaced comb; one for each pixel with calibration lines as well."""
     maps = birdcage(SHAPE, COILS)

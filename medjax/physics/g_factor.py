@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from medjax.physics.whiten import whiten
 
@@ -24,7 +25,7 @@ def g_factor(maps, acceleration, covariance=None):
       covariance: Psi `[c, c]` of the channels; None for whitened maps. May be traced.
 
     Returns:
-      `[h, w]` real, 0 where all maps are 0.
+      `[h, w]` real, 0 where all maps are 0, inf where the maps of a fold depend on each other linearly, up to rounding.
 
     Raises:
       ValueError: when a size is not divisible by its acceleration, for then aliases lie between pixels, or when R exceeds the number of coils.
@@ -44,8 +45,11 @@ def g_factor(maps, acceleration, covariance=None):
     gram = jnp.einsum("yxci,yxcj->yxij", folded.conj(), folded)
     diagonal = jnp.real(jnp.diagonal(gram, axis1=-2, axis2=-1))
     empty = diagonal <= 0
-    gram = gram + jnp.eye(rows * columns, dtype=gram.dtype)[None, None] * empty[..., None]
-    inverse = jnp.real(jnp.diagonal(jnp.linalg.inv(gram), axis1=-2, axis2=-1))
-    g = jnp.where(empty, 0, jnp.sqrt(jnp.where(empty, 1, inverse * diagonal)))
+    length, identity = jnp.sqrt(jnp.where(empty, 1, diagonal)), jnp.eye(rows * columns, dtype=gram.dtype)[None, None]
+    gram = gram / (length[..., None] * length[..., None, :]) + identity * empty[..., None]  # of unit diagonal: whatever the unit of the maps
+    values = jnp.linalg.eigvalsh(lax.stop_gradient(gram))
+    singular = values[..., :1] <= values[..., -1:] * channels * jnp.finfo(values.dtype).eps
+    inverse = jnp.real(jnp.diagonal(jnp.linalg.inv(jnp.where(singular[..., None], identity, gram)), axis1=-2, axis2=-1))
+    g = jnp.where(empty, 0, jnp.where(singular, jnp.inf, jnp.sqrt(inverse)))
     g = g.reshape(height // rows, width // columns, rows, columns)
     return g.transpose(2, 0, 3, 1).reshape(height, width)
