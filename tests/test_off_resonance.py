@@ -10,6 +10,7 @@ from medjax import linalg
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.nufft import nufft
 from medjax.operators.off_resonance import off_resonance
+from medjax.operators.sense import sense
 
 
 def test_sign_of_one_spin():
@@ -85,17 +86,28 @@ def test_learns_the_field_map(key):
         (np.full((4, 4), np.nan), np.zeros((4, 1)), {}, "finite field map"),
         (np.zeros((4, 4)), np.array([np.inf]), {}, "known, finite times"),
         (np.zeros((4, 4)), np.zeros(0), {}, "known, finite times"),
-        (
-            1e4 * np.arange(16.0).reshape(4, 4),
-            np.linspace(0, 1, 300),
-            {"tolerance": 1e-6, "band": (0, 1e4)},
-            "more than 64 segments",
-        ),
+        (np.zeros((4, 5)), np.zeros((4, 1)), {}, r"got \(4, 5\): image is \[4, 5\], the mask says \[4, 4\]"),
+        (np.zeros((4, 4)), np.zeros((5, 1)), {}, r"data \(4, 4\), got times of shape \(5, 1\)"),
+        (np.zeros((4, 4)), np.zeros((1, 4, 4)), {}, r"data \(4, 4\), got times of shape \(1, 4, 4\)"),
     ],
 )
 def test_refuses_what_cannot_be(field_map, times, options, message):
     with pytest.raises(ValueError, match=message):
         off_resonance(masked_fourier(jnp.ones((4, 4))), field_map, times, **options)
+
+
+def test_refuses_too_many_segments():
+    with pytest.raises(ValueError, match="more than 64 segments"):
+        off_resonance(nufft(np.zeros((300, 2)), (4, 4)), np.zeros((4, 4)), np.linspace(0, 1, 300), tolerance=1e-6, band=(0, 1e4))
+
+
+def test_sets_of_maps_share_a_field(key):
+    """Several images, one field map: each turns as it would alone."""
+    maps, x, times = draw(key, (2, 3, 4, 5)), draw(key, (2, 4, 5)), np.linspace(0, 0.01, 4)[:, None]
+    field_map = 40 * np.sin(np.arange(20.0).reshape(4, 5))
+    both = off_resonance(sense(maps, jnp.ones((4, 5))), field_map, times)(x)
+    apart = sum(off_resonance(sense(maps[s], jnp.ones((4, 5))), field_map, times)(x[s]) for s in range(2))
+    assert np.allclose(both, apart, rtol=0, atol=1e-13)
 
 
 def test_refuses_a_traced_map_without_a_band():

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from medjax.operators.sense import Sense
 from medjax.typing import Leaf, Operator
 
 _NUM_BINS = 256  # of the histogram of the field map
@@ -80,7 +81,8 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
       An operator between the spaces of `fourier`.
 
     Raises:
-      ValueError: when times are not known or not finite, the field map is not of rank 2 or 3, is traced without a band, or needs too many segments.
+      ValueError: when times are not known, not finite or do not fit the data, the field map is not of rank 2 or 3, does not fit the image, is traced
+        without a band, or needs too many segments.
 
     Reference:
       Sutton, Noll & Fessler (2003), https://doi.org/10.1109/TMI.2002.808360, for segmentation with optimal interpolators; Fessler, Lee,
@@ -93,6 +95,7 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
     if band is None and isinstance(field_map, Tracer):
         raise ValueError("off_resonance needs a band (lowest, highest) [Hz] when the field map is traced")
     times = np.asarray(times, float)
+    _check_fits(fourier, jnp.shape(field_map), times.shape)
     unique, where = np.unique(times, return_inverse=True)
     spectrum = _histogram(field_map) if band is None else (np.linspace(band[0], band[1], _NUM_BINS), np.full(_NUM_BINS, 1 / _NUM_BINS))
     segments, b = _fit(*spectrum, unique, num_segments or _fewest(*spectrum, unique, tolerance))[:2]
@@ -100,6 +103,17 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
     field_map = jnp.asarray(field_map) if jnp.issubdtype(jnp.result_type(field_map), jnp.floating) else jnp.asarray(field_map, dtype)
     b = b[:, where.reshape(-1)].reshape(-1, *times.shape)
     return OffResonance(fourier, field_map, jnp.asarray(segments, dtype), jnp.asarray(b, jnp.result_type(complex)))
+
+
+def _check_fits(fourier, field_shape, times_shape):
+    """Refuse a field map of another shape than the image's, and times that do not broadcast against the last axes of the data."""
+    sets = fourier.maps.shape[:-3] if isinstance(fourier, Sense) else ()
+    try:
+        data = jax.eval_shape(fourier, jax.ShapeDtypeStruct(sets + field_shape, jnp.complex64)).shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"off_resonance needs a field map of the shape of the image, got {field_shape}: {error}") from error
+    if len(times_shape) > len(data) or any(t not in (1, n) for t, n in zip(times_shape[::-1], data[::-1], strict=False)):
+        raise ValueError(f"off_resonance needs times that broadcast against the last axes of data {data}, got times of shape {times_shape}")
 
 
 def _histogram(field_map):
