@@ -205,6 +205,16 @@ def test_whitening_gives_the_identity(key):
     assert np.allclose(covariance, mix @ mix.conj().T, rtol=0, atol=0.4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_whitening_keeps_single_precision(key, dtype):
+    """A covariance in double precision does not widen the data, and its gradient is that of data in double precision."""
+    y, covariance = jax.random.normal(key, (2, 5), dtype), jnp.array([[2.0, 0.5], [0.5, 1.0]])
+    wide = y.astype(jnp.result_type(dtype, jnp.float64))
+    assert whiten(y, covariance).dtype == dtype and whiten(y, covariance.astype(complex)).dtype == jnp.complex64
+    slope, wanted = (jax.grad(lambda c, y=y: jnp.sum(jnp.abs(whiten(y, c)) ** 2))(covariance) for y in (y, wide))
+    assert slope.dtype == jnp.float64 and np.allclose(slope, wanted, rtol=1e-5)  # float32
+
+
 def test_walsh_follows_the_maps(key):
     """Noise-free block of one pixel: exactly the direction of the images; with noise, a wider block is better."""
     n, true = 32, np.asarray(coil_maps((32, 32), 6))
@@ -247,6 +257,7 @@ def test_adaptive_combine_is_the_matched_filter(key):
         lambda: noise_covariance(jnp.ones((4, 3), complex)),
         lambda: whiten(jnp.ones((4, 8)), jnp.eye(3)),
         lambda: whiten(jnp.ones((2, 8)), jnp.ones((2, 2))),
+        lambda: whiten(jnp.ones((2, 8)), jnp.full((2, 2), jnp.nan)),
         lambda: dominant_eigenvectors(jnp.eye(3), 4),
         lambda: phase_reference(jnp.ones((3, 4, 4), complex), jnp.ones(4)),
     ],
