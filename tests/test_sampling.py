@@ -93,6 +93,19 @@ def test_golden_angles(tiny, degrees):
         assert gaps.max() / gaps.min() < 2.7 and np.isclose(gaps.sum(), np.pi)
 
 
+@pytest.mark.parametrize("first", [100_000, 2_000_000_000, -7])
+@pytest.mark.parametrize("tiny", [1, 7])
+def test_late_golden_angles_keep_their_digits_in_single_precision(tiny, first):
+    """Against double precision, which errs by 2e9 rounded to 2e-16 of itself."""
+    turns = (np.arange(first, first + 3) / ((1 + np.sqrt(5)) / 2 + tiny - 1)) % 2
+    for index in (first, jnp.int32(first)):
+        with jax.enable_x64(False):
+            k = golden_angle(3, 2, 2, tiny=tiny, first_spoke=index)
+        assert k.dtype == jnp.float32
+        error = np.asarray(k[:, 0, 1] + 1j * k[:, 0, 0]) * np.exp(-1j * np.pi * turns) + 1
+        assert np.abs(error).max() < 1.5e-6  # float32 of an angle up to 2 pi, and of the 2e9 turns before it
+
+
 def test_spiral_is_archimedean_and_differentiable():
     k = np.asarray(spiral(3, 200, 32, num_turns=6.0))
     radius, angle = np.linalg.norm(k, axis=-1), np.unwrap(np.arctan2(k[..., 0], k[..., 1])[:, 1:], axis=1)
@@ -208,6 +221,7 @@ def test_ramps_sample_a_trapezoid():
         lambda key: radial(0, 8, 8),
         lambda key: radial_spokes(jnp.ones((2, 2)), 8, 8),
         lambda key: golden_angle(4, 8, 8, tiny=0),
+        lambda key: golden_angle(4, 8, 8, first_spoke=0.5),
         lambda key: spiral(1, 1, 8, 4),
         lambda key: spiral_waveform(64, 240.0, 0),
         lambda key: spiral_waveform(64, 240.0, 8, density=(1.0, -1.2)),

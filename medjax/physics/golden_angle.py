@@ -27,7 +27,7 @@ def golden_angle(num_spokes, num_samples, size, tiny=1, first_spoke=0, first_ang
       `[num_spokes, num_samples, 2]`, (k_y, k_x) in cycles per field of view, see `radial_spokes`.
 
     Raises:
-      ValueError: when N < 1, or there is no spoke or sample.
+      ValueError: when N < 1, `first_spoke` is not an integer, or there is no spoke or sample.
 
     Reference:
       Winkelmann et al. (2007), https://doi.org/10.1109/TMI.2006.885337, and Wundrak et al. (2015), https://doi.org/10.1109/TMI.2014.2382572, for the
@@ -35,6 +35,14 @@ def golden_angle(num_spokes, num_samples, size, tiny=1, first_spoke=0, first_ang
     """
     if tiny < 1:
         raise ValueError(f"golden_angle needs tiny >= 1, got {tiny}")
-    # in turns of pi, so that late spokes of a long series keep their digits
-    turns = (jnp.arange(num_spokes) + first_spoke) / ((1 + math.sqrt(5)) / 2 + tiny - 1) % 2
-    return radial_spokes(first_angle + math.pi * turns, num_samples, size)
+    if not jnp.issubdtype(jnp.result_type(first_spoke), jnp.integer):
+        raise ValueError(f"golden_angle needs an integer first_spoke, got {first_spoke}")
+    return radial_spokes(first_angle + 2 * math.pi * _turns(jnp.arange(num_spokes) + first_spoke, tiny), num_samples, size)
+
+
+def _turns(index, tiny):
+    """index psi / 2 pi modulo 1, in integers that wrap: late spokes of a long series keep their digits in single precision, too."""
+    whole = math.isqrt(5 << 128) + int(float(2 * tiny - 1) * 2**64)  # 2 pi / psi = sqrt(5) + 2 N - 1, in units of 2^-64
+    high, low = divmod((1 << 128) // whole, 1 << 32)
+    fraction = (index.astype(jnp.uint32) * jnp.uint32(high)).astype(float) * 2.0**-32
+    return (fraction + index.astype(float) * (low * 2.0**-64)) % 1
