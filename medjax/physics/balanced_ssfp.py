@@ -30,12 +30,14 @@ def balanced_ssfp(pd, t1, t2, tr, te, flip, off_resonance=0.0):
       S, complex, of the shape and unit of `pd`, demodulated by the phase of the pulse before.
 
     Reference:
-      Freeman & Hill (1971), Journal of Magnetic Resonance 4, 366-383.
+      Freeman & Hill (1971), Journal of Magnetic Resonance 4, 366-383. We divide by the same C cos(phi) + D as a sum of positive terms,
+      (1 - E_1) cos^2(alpha / 2) |1 - E_2 e^{-i phi}|^2 + (1 + E_1) (1 - E_2^2) sin^2(alpha / 2), which loses no digit at short TR and small alpha.
     """
     angle = 2e-3 * jnp.pi * jnp.asarray(off_resonance) * tr
-    e1, e2 = jnp.exp(-tr / t1), jnp.exp(-tr / t2)
-    turn = -jnp.exp(1j * angle)  # exp(-i phi)
-    c = -e2 * -jnp.expm1(-tr / t1) * (1 + jnp.cos(flip))
-    d = 1 - e1 * jnp.cos(flip) - (e1 - jnp.cos(flip)) * e2**2
-    steady = jnp.sin(flip) * -jnp.expm1(-tr / t1) * (1 - e2 * turn) / (-c * jnp.cos(angle) + d)
+    e2, recovered, lost = jnp.exp(-tr / t2), -jnp.expm1(-tr / t1), -jnp.expm1(-tr / t2)  # E_2, 1 - E_1, 1 - E_2
+    sin, cos = jnp.sin(flip / 2), jnp.cos(flip / 2)
+    together = 2 * e2 * jnp.cos(angle / 2) ** 2
+    opened = lost + together + 1j * (e2 * jnp.sin(angle))  # 1 - E_2 exp(-i phi), whose squared length is the bracket below
+    below = recovered * cos**2 * (lost**2 + 2 * together) + (2 - recovered) * -jnp.expm1(-2 * tr / t2) * sin**2
+    steady = 2 * sin * cos * recovered * opened / below
     return pd * steady * jnp.exp(-te / t2) * jnp.exp(-1j * angle * (te / tr))
