@@ -50,6 +50,16 @@ def test_differentiates_for_the_mask(key):
     assert np.allclose(gradient, mask * jnp.abs(masked_fourier(jnp.ones((6, 5)))(x)) ** 2, rtol=0, atol=1e-13)
 
 
+def test_a_mask_in_double_precision_does_not_widen_the_data(key):
+    x, mask = jax.random.normal(key, (4, 5), jnp.complex64), jax.random.uniform(key, (4, 5))
+    for weights in (mask, mask * 1j):
+        A = masked_fourier(weights)
+        assert all(jax.eval_shape(f, x).dtype == jnp.complex64 for f in (A, A.adjoint, A.normal))
+    gradient = jax.grad(lambda m: linalg.vdot(masked_fourier(m)(x), masked_fourier(m)(x)) / 2)(mask)
+    assert gradient.dtype == jnp.float64
+    assert np.allclose(gradient, mask * jnp.abs(masked_fourier(jnp.ones((4, 5)))(x)) ** 2, rtol=0, atol=1e-5)  # float32
+
+
 @pytest.mark.parametrize("mask", [jnp.ones(4), jnp.ones((2, 3, 4)), jnp.zeros((4, 4)), jnp.zeros((3, 4), bool)])
 def test_refuses_masks(mask):
     with pytest.raises(ValueError, match="masked_fourier needs a mask"):

@@ -21,17 +21,20 @@ class MaskedFourier:
 
     def __call__(self, x):
         """M F x, complex `[h, w]`, zero where nothing is sampled."""
-        return self.mask * centred_fft(self._checked("image", x))
+        x = self._checked("image", x)
+        return self.mask.astype(x.dtype) * centred_fft(x)
 
     def adjoint(self, y):
         """F^H M^H y, complex `[h, w]`: the zero-filled reconstruction."""
-        return centred_ifft(jnp.conj(self.mask) * self._checked("k-space", y))
+        y = self._checked("k-space", y)
+        return centred_ifft(jnp.conj(self.mask.astype(y.dtype)) * y)
 
     def normal(self, x):
         """F^H |M|^2 F x, complex `[h, w]`: the phases of k-space cancel."""
         x = self._checked("image", x)
         u, _ = centred_phase(x.shape, x.dtype)
-        return jnp.conj(u) * jnp.fft.ifft2(jnp.conj(self.mask) * self.mask * jnp.fft.fft2(u * x))
+        power = jnp.real(jnp.conj(self.mask) * self.mask).astype(u.real.dtype)
+        return jnp.conj(u) * jnp.fft.ifft2(power * jnp.fft.fft2(u * x))
 
     def _checked(self, what, a):
         """a as complex numbers, of the mask's shape."""
