@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from row import Row
 
 from medjax.operators.algebra import compose
@@ -77,6 +78,11 @@ def _nufft(A, x):
     return nudft(A.trajectory, x)
 
 
+def _finufft(key):
+    pytest.importorskip("jax_finufft")
+    return nufft(points(key, (40,), (9, 10)), (9, 10), backend="finufft")
+
+
 def _volume(key):
     return nufft(points(key, (30,), (4, 5, 6)), (4, 5, 6), width=4)
 
@@ -116,6 +122,7 @@ OPERATORS = {
     ),
     # what the kernel's width and oversampling leave, see the docstring
     "nufft": Row(lambda key: nufft(points(key, (40,), (9, 10)), (9, 10)), (9, 10), jnp.complex128, _nufft, 1e-5, ((10,), (9, 11)), ((41,),)),
+    "nufft_finufft": Row(_finufft, (9, 10), jnp.complex128, _nufft, 1e-5, ((10,), (9, 11)), ((41,),)),
     "nufft_volume": Row(_volume, (4, 5, 6), jnp.complex128, _nufft, 4e-3, ((5, 6), (4, 5, 7)), ((31,),)),
     "toeplitz": Row(lambda key: _toeplitz(jax.random.key(5)), (6, 7), jnp.complex128, _toeplitz_truth, 2e-7, ((7,), (6, 8)), ((7,), (6, 8))),
     "off_resonance": Row(_epi, (8, 7), jnp.complex128, lambda A, x: in_field(A.fourier, FIELD, LINES, x), 1e-6),  # asked for 1e-7

@@ -21,7 +21,7 @@ VARIANTS = {
     *("parallel_joseph_coarse", "parallel_joseph_offset", "parallel_joseph_views", "parallel_fourier_default", "parallel_fourier_coarse"),
     *("parallel_fourier_steep", "parallel_fourier_views", "fan_fourier_curved", "fan_beam_curved", "focal_blur_learned", "masked_fourier_bool"),
     *("cone_beam_flat", "cone_vectors_views"),
-    *("sense_odd", "blur_wide", "blur_zero", "blur_volume", "downsample_cubic", "inpaint_channels", "gradient_volume"),
+    *("sense_odd", "blur_wide", "blur_zero", "blur_volume", "downsample_cubic", "inpaint_channels", "gradient_volume", "nufft_finufft"),
 }
 cases = pytest.mark.parametrize("row", OPERATORS.values(), ids=OPERATORS)
 kinds = pytest.mark.parametrize(
