@@ -1,18 +1,18 @@
-"""What the sampling loop costs beside the network and the operator: python benchmarks/sampling_loop.py.
+"""What the sampling loop costs beside the network and the operator: python benchmarks/sampling_loop.py [--json FILE].
 
 One interleaved run of (a) `sample` with DDS and DDIM over N steps and (b) the same N denoiser and operator calls in a bare `fori_loop`, with the
-untrained network of configs/ct_torso.py. Then compilations counted over three calls, and the memory of the compiled loop at 10 and 1000 steps.
+untrained network of configs/ct_torso.py. Then how often it was traced, and the memory of the compiled loop at 10 and 1000 steps.
 """
 
 import sys
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from race import faster, main, milliseconds, race, temporaries  # noqa: E402
 
 from medjax.config import build, load  # noqa: E402
 from medjax.diffusion.karras import karras  # noqa: E402
@@ -21,11 +21,11 @@ from medjax.guides.dds import dds  # noqa: E402
 from medjax.samplers.ddim import ddim  # noqa: E402
 from medjax.samplers.sample import sample  # noqa: E402
 
-NUM_STEPS, NUM_KRYLOV, ROUNDS = 20, 5, 9
+NUM_STEPS, NUM_KRYLOV = 20, 5
 
 
-def main():
-    """Print the three tables."""
+def loop_rows():
+    """The loop and its bare calls."""
     config = load(Path(__file__).parents[1] / "configs/ct_torso.py")
     A = build(config.measure.operator)
     params = jax.jit(lambda key: initialise(config.prior, key))(jax.random.key(0))
@@ -47,23 +47,17 @@ def main():
 
     sigmas = karras(NUM_STEPS, 0.01, 10.0)
     functions = {"sample": jax.jit(loop), "bare calls": jax.jit(bare)}
-    times = {name: [] for name in functions}
-    for i in range(ROUNDS + 1):
-        for name, fn in functions.items():
-            clock = time.perf_counter()
-            jax.block_until_ready(fn(params, jax.random.key(i), sigmas, A, y, x))
-            times[name].append(time.perf_counter() - clock)
-    medians = {name: np.median(t[1:]) for name, t in times.items()}
-    ratio = np.median(np.array(times["sample"][1:]) / np.array(times["bare calls"][1:]))
-    for name, seconds in medians.items():
-        print(f"{name:12s} {1e3 * seconds / NUM_STEPS:8.2f} ms a step")
-    print(f"overhead of the loop {100 * (ratio - 1):+.1f} % (median of {ROUNDS} interleaved pairs)")
-    print(f"traced {len(traces)} time(s) in {ROUNDS + 1} calls")
-    for num_steps in (10, 1000):
-        levels = karras(num_steps, 0.01, 10.0)
-        memory = jax.jit(loop).lower(params, jax.random.key(0), levels, A, y, x).compile().memory_analysis()
-        print(f"{num_steps:5d} steps: {memory.temp_size_in_bytes / 2**20:.2f} MiB of temporary memory")
+    calls = {name: (lambda fn=fn: fn(params, jax.random.key(0), sigmas, A, y, x)) for name, fn in functions.items()}
+    times, _ = race(calls, calls=1, seconds=60)
+    num_traces = len(traces)
+    memory = [temporaries(loop, params, jax.random.key(0), karras(steps, 0.01, 10.0), A, y, x) for steps in (10, 1000)]
+    rows = []
+    for name, seconds in times.items():
+        row = {"loop": name, "a step [ms]": milliseconds(seconds) / NUM_STEPS, "over bare [%]": 100 * (faster(times["bare calls"], seconds) - 1)}
+        inside = {"traced": num_traces, "temp at 10 steps [MB]": memory[0], "at 1000 [MB]": memory[1]}
+        rows.append(row | (inside if name == "sample" else dict.fromkeys(inside, float("nan"))))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, {"loop": loop_rows})
