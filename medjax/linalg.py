@@ -33,6 +33,11 @@ def complex_of(x):
     return x if jnp.iscomplexobj(x) else x.astype(jnp.result_type(x, jnp.complex64))
 
 
+def by_parts(fn, x):
+    """A real linear function of a real or complex array."""
+    return lax.complex(fn(jnp.real(x)), fn(jnp.imag(x))) if jnp.iscomplexobj(x) else fn(x)
+
+
 def even_fast_length(least) -> int:
     """The even length, at least `least`, of which FFTs are fast."""
     half = math.ceil(least / 2)

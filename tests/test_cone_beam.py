@@ -208,6 +208,21 @@ def test_vectors_of_a_shifted_detector_and_of_a_helix_lose_nothing():
         cone_vectors(SIZE, SLICES, A.vectors(), A.num_rows, A.num_columns)  # warnings are errors
 
 
+def test_vectors_are_known_inside_jit():
+    A, x = _cone([0.0, 1.0, 2.0]), jnp.ones((SLICES, SIZE, SIZE))
+    vectors = np.asarray(A.vectors())
+    found = jax.jit(lambda x: cone_vectors(SIZE, SLICES, vectors, A.num_rows, A.num_columns)(x))(x)
+    assert jnp.allclose(found, A(x), rtol=0, atol=1e-9)  # millimetres, some 50 long
+
+
+def test_reconstructs_what_is_not_float():
+    A, key = _cone(num_rows=40), jax.random.key(0)
+    counts = jax.random.randint(key, (120, 40, 84), 0, 9)
+    real = fdk(A, 1.0 * counts)
+    assert jnp.array_equal(fdk(A, counts), real)
+    assert jnp.allclose(fdk(A, counts * (1 - 2j)), real * (1 - 2j), rtol=0, atol=1e-12)
+
+
 def test_refuses_wrong_geometry():
     A = _cone([0.0, 1.0])
     with pytest.raises(ValueError, match=r"volume is \[48, 48, 20\], the geometry says \[20, 48, 48\]"):
@@ -217,7 +232,15 @@ def test_refuses_wrong_geometry():
     for wrong in ({"angles": []}, {"angles": [np.inf]}, {"num_rows": 0}, {"row_spacing": 0.0}, {"slice_spacing": -1.0}, {"detector": "round"}):
         with pytest.raises(ValueError, match="got"):
             _cone(**{"angles": [0.0], **wrong})
-    for wrong in ({"pitch": np.nan}, {"row_offset": np.inf}, {"column_offset": np.nan}, {"num_rows": 26.0}, {"num_columns": 83.5}):
+    for wrong in (
+        {"pitch": np.nan},
+        {"pitch": np.ones(8)},
+        {"row_offset": 1j},
+        {"row_offset": np.inf},
+        {"column_offset": np.nan},
+        {"num_rows": 26.0},
+        {"num_columns": 83.5},
+    ):
         with pytest.raises(ValueError, match=f"got {next(iter(wrong))}"):
             _cone(**{"angles": [0.0], **wrong})
     with pytest.raises(ValueError, match="less than a quarter turn about the source"):
@@ -226,6 +249,8 @@ def test_refuses_wrong_geometry():
         cone_vectors(SIZE, 20.0, A.vectors(), 26, 84)
     with pytest.raises(ValueError, match="inside the image"):
         cone_beam(SIZE, SLICES, [0.0], 30.0, 50.0, 4, 4)
+    with pytest.raises(ValueError, match="fdk needs an operator of cone_beam, got FanJoseph"):
+        fdk(fan_beam(SIZE, [0.0], 100.0, 50.0, model="joseph"), jnp.zeros((1, 84)))
     with pytest.raises(ValueError, match="got a curved detector"):
         _cone(detector="curved").vectors()
     with pytest.raises(ValueError, match=r"a source that moves 4.95"):

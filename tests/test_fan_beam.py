@@ -9,6 +9,7 @@ import pytest
 
 from medjax.operators.fan_beam import fan_beam
 from medjax.operators.fan_fbp import fan_fbp
+from medjax.operators.fbp import fbp
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.ramp_filter import WINDOWS
 from medjax.operators.redundancy_weights import redundancy_weights
@@ -151,6 +152,18 @@ def test_weights_of_opposite_rays_sum_to_one(turns):
         assert np.abs(weights[once, k] - 1).max(initial=0) < 1e-12
 
 
+def test_short_scan_may_pass_a_full_turn():
+    """Scanners give angles modulo a turn, and in any order."""
+    angles, gamma = 5 + np.arange(150) * (np.pi + 1) / 150, jnp.linspace(-0.4, 0.4, 9)
+    order = np.random.default_rng(0).permutation(150)
+    straight = redundancy_weights(jnp.asarray(angles), gamma, "short")
+    folded = redundancy_weights(jnp.asarray(angles[order] % (2 * np.pi)), gamma, "short")
+    assert jnp.allclose(folded, straight[order], rtol=0, atol=1e-12)
+    with pytest.warns(UserWarning, match="span 2.094 rad"):
+        A = _fan((TURN[:60] + 5) % (2 * np.pi))
+        fan_fbp(A, jnp.zeros((60, A.num_detectors)), scan="short")
+
+
 def test_offset_weights_of_opposite_rays_sum_to_one():
     gamma = (np.arange(30) - 9.5) * 0.01
     weights = np.asarray(redundancy_weights(jnp.asarray(TURN), jnp.asarray(gamma), "offset")) / (np.pi / 90)
@@ -173,6 +186,15 @@ def test_filtered_backprojection_is_differentiable():
     step = jax.random.normal(jax.random.key(1), y.shape)
     moved = jax.jit(lambda y, step: jax.jvp(lambda y: fan_fbp(A, y), (y,), (step,))[1])(y, step)
     assert _relative(moved, _reconstruct(A, step)) < 1e-12
+
+
+@pytest.mark.parametrize("model", ["fourier", "joseph"])
+def test_is_built_of_known_values_inside_jit(model):
+    """The filtered backprojection of a short scan, too, asks for values there."""
+    angles = np.arange(40) * 0.1
+    y = jnp.ones((40, fan_beam(16, angles, 60.0, 30.0, model="joseph").num_detectors))
+    there = jax.jit(lambda y: fbp(fan_beam(16, angles, 60.0, 30.0, model=model), y, scan="short"))(y)
+    assert jnp.allclose(there, fbp(fan_beam(16, angles, 60.0, 30.0, model=model), y, scan="short"), rtol=0, atol=1e-12)
 
 
 def test_warns_of_a_small_detector():
@@ -205,7 +227,8 @@ def test_refuses_wrong_geometry():
     with pytest.raises(ValueError, match=r"source_distance 40.0, inside the image, whose circle has a radius of 45.5"):
         _fan(source_distance=40.0)
     wrongs = ({"angles": []}, {"angles": [0.0, np.nan]}, {"pixel_size": 0.0}, {"detector_spacing": -1.0}, {"detector_distance": -1.0})
-    wrongs += ({"num_detectors": 0}, {"num_detectors": 63.5}, {"detector_offset": np.nan})
+    wrongs += ({"num_detectors": 0}, {"num_detectors": 63.5}, {"detector_offset": np.nan}, {"detector_offset": [1.0, 2.0]}, {"detector_offset": 1j})
+    wrongs += ({"model": "fourier", "num_taps": 50},)
     for wrong in (*wrongs, {"detector": "round"}, {"source_distance": np.inf}):
         with pytest.raises(ValueError, match="got"):
             _fan(**{"angles": [0.0], **wrong})

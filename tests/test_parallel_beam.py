@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.operators.algebra import scale
 from medjax.operators.fbp import fbp
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.parallel_fourier import ParallelFourier
@@ -142,6 +143,11 @@ def test_refuses_wrong_geometry():
             B.views([])
         with pytest.raises(ValueError, match="the scan has"):
             B.views([100])
+    for offset in (np.ones(8), 1j):
+        with pytest.raises(ValueError, match="got detector_offset"):
+            parallel_beam(8, [0.0], detector_offset=offset, model="joseph")
+    with pytest.raises(ValueError, match="fbp needs an operator of parallel_beam or fan_beam, got _Scaled"):
+        fbp(scale(2.0, A), jnp.zeros((2, 182)))
     with pytest.raises(ValueError, match="know only"):
         fbp(A, jnp.zeros((2, 182)), scan="short")
     with pytest.raises(ValueError, match='model="joseph" is needed'):
@@ -159,3 +165,4 @@ def test_whole_numbers_are_numbers(model):
     mask, counts = np.eye(12) > 0, np.arange(9 * A.num_detectors).reshape(9, -1)
     assert jnp.array_equal(A(mask), A(1.0 * mask)) and jnp.array_equal(A.adjoint(counts), A.adjoint(1.0 * counts))
     assert jnp.array_equal(fbp(A, counts), fbp(A, 1.0 * counts))
+    assert jnp.allclose(fbp(A, counts * (1 - 2j)), fbp(A, counts) * (1 - 2j), rtol=0, atol=1e-12)

@@ -62,7 +62,8 @@ def cone_vectors(image_size, num_slices, vectors, num_rows, num_columns, pixel_s
     slice_spacing = pixel_size if slice_spacing is None else slice_spacing
     divergent_rays.check_whole(image_size=image_size, num_slices=num_slices, num_rows=num_rows, num_columns=num_columns)
     divergent_rays.check_positive(pixel_size=pixel_size, slice_spacing=slice_spacing)
-    vectors = jnp.asarray(vectors, float)
+    with divergent_rays.known_now(vectors):
+        vectors = jnp.asarray(vectors, float)
     if vectors.ndim != 2 or vectors.shape[0] == 0 or vectors.shape[1] != 12:
         raise ValueError(f"got vectors of shape {vectors.shape}, [num_views, 12] with at least one view is needed")
     spacing = (float(slice_spacing), float(pixel_size), float(pixel_size))

@@ -5,9 +5,11 @@ d = D + P . f, with e = (cos, sin) along the detector, f = (sin, -cos) from sour
 tangent tau runs from the source along f + tau e and holds the points with a = tau d.
 """
 
+import contextlib
 import math
 import operator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
@@ -18,6 +20,11 @@ DETECTORS = ("flat", "curved")
 def is_concrete(*values):
     """Whether all values are known now, so that they can be checked when an operator is built."""
     return not any(isinstance(value, core.Tracer) for value in values)
+
+
+def known_now(*values):
+    """A context in which known values stay known, inside `jit` too, where JAX would make tracers of all that is computed from them."""
+    return jax.ensure_compile_time_eval() if is_concrete(*values) else contextlib.nullcontext()
 
 
 def checked_angles(angles):
@@ -51,9 +58,9 @@ def check_whole(**sizes):
 
 
 def check_finite(**lengths):
-    """Refuse known lengths that are not finite, each named."""
+    """Refuse lengths that are not single numbers, or known and not finite, each named."""
     for name, length in lengths.items():
-        if is_concrete(length) and not np.all(np.isfinite(np.asarray(length, float))):
+        if np.ndim(length) or (is_concrete(length) and (np.iscomplexobj(length) or not np.isfinite(float(length)))):
             raise ValueError(f"got {name} {length}, a finite number [mm] is needed")
 
 

@@ -69,7 +69,8 @@ def fan_beam(
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, section 3.4, for the geometry.
     """
     source_to_detector = source_distance + detector_distance
-    angles = divergent_rays.checked_angles(angles)
+    with divergent_rays.known_now(angles):
+        angles = divergent_rays.checked_angles(angles)
     divergent_rays.check_fan(image_size, source_distance, detector_distance, detector_spacing, pixel_size, detector)
     if num_detectors is None:
         radius = image_size * pixel_size / math.sqrt(2)
@@ -80,10 +81,11 @@ def fan_beam(
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
     sizes = (num_detectors, detector_spacing, pixel_size, detector_offset, detector)
-    A = fan_joseph(image_size, angles, source_distance, source_to_detector, *sizes)
-    if divergent_rays.is_concrete(detector_offset):
-        _warn_of_loss(A, float(detector_offset))
-    return fan_fourier(A, num_taps=num_taps) if model == "fourier" else A
+    with divergent_rays.known_now(angles, detector_offset):
+        A = fan_joseph(image_size, angles, source_distance, source_to_detector, *sizes)
+        if divergent_rays.is_concrete(detector_offset):
+            _warn_of_loss(A, float(detector_offset))
+        return fan_fourier(A, num_taps=num_taps) if model == "fourier" else A
 
 
 def _warn_of_loss(A, offset):

@@ -9,7 +9,7 @@ import numpy as np
 from medjax import linalg
 from medjax.operators import divergent_rays
 from medjax.operators.fan_joseph import FanJoseph
-from medjax.operators.linogram import Linogram, linogram, project_parts
+from medjax.operators.linogram import Linogram, check_taps, linogram
 from medjax.typing import Leaf
 
 NUM_NEIGHBOURS = 6
@@ -34,10 +34,11 @@ def fan_fourier(beam: FanJoseph, num_parallel=None, num_taps=5):
       A `FanFourier`: `[n, n]` -> `[num_angles, num_detectors]`, in units of x times [mm].
 
     Raises:
-      ValueError: where angles or offset are traced.
+      ValueError: where angles or offset are traced, or num_taps lies outside [2, 16].
     """
     if not divergent_rays.is_concrete(beam.angles, beam.detector_offset):
         raise ValueError('fan_beam got traced angles or offset; model="fourier" builds tables from known values, model="joseph" is needed')
+    check_taps(num_taps)
     num_parallel = num_parallel or round(1.5 * beam.image_size)
     s = np.asarray(beam.positions(float))
     gamma = np.asarray(divergent_rays.fan_angles(s, beam.source_to_detector, beam.detector))
@@ -83,13 +84,13 @@ class FanFourier:
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
         linalg.checked_shape(x, (self.beam.image_size, self.beam.image_size), "image")
         A = jax.lax.stop_gradient(self)
-        return project_parts(lambda x: linalg.linear_with_adjoint(A._project, A._backproject, x, (A.table, A.weights)), x)
+        return linalg.by_parts(lambda x: linalg.linear_with_adjoint(A._project, A._backproject, x, (A.table, A.weights)), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         linalg.checked_shape(y, (*self.beam.angles.shape, self.beam.num_detectors), "sinogram")
         A = jax.lax.stop_gradient(self)
-        return project_parts(lambda y: linalg.linear_with_adjoint(A._backproject, A._project, y, (A.table, A.weights)), y)
+        return linalg.by_parts(lambda y: linalg.linear_with_adjoint(A._backproject, A._project, y, (A.table, A.weights)), y)
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""

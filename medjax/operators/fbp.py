@@ -9,6 +9,7 @@ from medjax import linalg
 from medjax.operators.fan_fbp import fan_fbp
 from medjax.operators.fan_fourier import FanFourier
 from medjax.operators.fan_joseph import FanJoseph
+from medjax.operators.parallel_fourier import ParallelFourier
 from medjax.operators.parallel_joseph import ParallelJoseph
 from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import view_gaps
@@ -31,7 +32,8 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
 
     Args:
       A: operator of `parallel_beam` or `fan_beam`, either model.
-      y: `[num_angles, num_detectors]` line integrals; one NaN spreads over the image: fill dead bins by `interpolate_trace`.
+      y: `[num_angles, num_detectors]` line integrals; complex ones are reconstructed by parts. One NaN spreads over the image: fill dead bins by
+        `interpolate_trace`.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency 1 / (2 d).
       scan: of a fan beam, "full", "short" or "offset"; see `fan_fbp`.
@@ -40,12 +42,16 @@ def fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
       `[n, n]`, in units of y by [mm].
 
     Raises:
-      ValueError: for an unknown window or a sinogram that does not fit A.
+      ValueError: for another operator, an unknown window or scan, or a sinogram that does not fit A.
 
     Reference:
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, chapter 3, eq. 61.
     """
     y = linalg.inexact(y)
+    if not isinstance(A, FanFourier | FanJoseph | ParallelFourier | ParallelJoseph):
+        raise ValueError(f"fbp needs an operator of parallel_beam or fan_beam, got {type(A).__name__}")
+    if jnp.iscomplexobj(y):
+        return linalg.by_parts(lambda part: fbp(A, part, window, cutoff, scan), y)
     if isinstance(A, FanFourier | FanJoseph):
         return fan_fbp(A.beam if isinstance(A, FanFourier) else A, y, window, cutoff, scan)
     if scan != "full":

@@ -6,6 +6,7 @@ from jax import lax
 
 from medjax import linalg
 from medjax.operators import divergent_rays
+from medjax.operators.cone_beam import ConeBeam
 from medjax.operators.fan_fbp import isocentre_spacing, margin_of, warn_of_short_arc
 from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import redundancy_weights
@@ -23,7 +24,7 @@ def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
 
     Args:
       A: a `ConeBeam` on a circle.
-      y: `[num_angles, num_rows, num_columns]` line integrals.
+      y: `[num_angles, num_rows, num_columns]` line integrals; complex ones are reconstructed by parts.
       window: one of "ram-lak", "shepp-logan", "cosine", "hamming", "hann".
       cutoff: where the window ends, as a fraction in (0, 1] of the detector's Nyquist frequency.
       scan: "full", "short" (views over pi and the fan, Parker's weights) or "offset" (a turn with a half-fan detector).
@@ -32,7 +33,7 @@ def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
       `[num_slices, n, n]`, in units of y by [mm].
 
     Raises:
-      ValueError: for an unknown window or scan, projections that do not fit A, or a source that does not stay in one plane.
+      ValueError: for another operator, an unknown window or scan, projections that do not fit A, or a source that does not stay in one plane.
 
     Warns:
       UserWarning: for a short scan of fewer views than pi and the fan of the volume's inscribed cylinder.
@@ -40,6 +41,11 @@ def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
     Reference:
       Feldkamp, Davis & Kress (1984), Practical cone-beam algorithm, https://doi.org/10.1364/JOSAA.1.000612
     """
+    y = linalg.inexact(y)
+    if not isinstance(A, ConeBeam):
+        raise ValueError(f"fdk needs an operator of cone_beam, got {type(A).__name__}")
+    if jnp.iscomplexobj(y):
+        return linalg.by_parts(lambda part: fdk(A, part, window, cutoff, scan), y)
     linalg.checked_shape(y, (*A.angles.shape, A.num_rows, A.num_columns), "stack of projections")
     warn_of_short_arc(A, scan)
     if divergent_rays.is_concrete(A.heights) and np.ptp(np.asarray(A.heights)) > 1e-6 * A.slice_spacing:

@@ -148,6 +148,12 @@ def linogram(n, angles, t, width, scale, num_taps):
     )
 
 
+def check_taps(num_taps):
+    """Refuse widths of the kernel for which there is none."""
+    if num_taps not in range(2, 17):
+        raise ValueError(f"got num_taps {num_taps}, an integer from 2 to 16 is needed")
+
+
 def _resampling(place, fine, num_taps, order, row_of_view):
     """How detectors at `place` `[A, D]` on the fine grid read its rows, and how its points read them back: the tables of `Linogram`."""
     num_views, num_detectors = place.shape
@@ -186,11 +192,6 @@ def _kernel_transform(frequency, width):
     """The kernel's Fourier integral at `frequency` [rad / grid step], by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(40 + 4 * width)
     return width / 2 * (np.cos(np.multiply.outer(frequency, nodes * width / 2)) @ (weights * _kernel(nodes * width / 2, width)))
-
-
-def project_parts(fn, x):
-    """A real linear function of a real or complex array."""
-    return jax.lax.complex(fn(jnp.real(x)), fn(jnp.imag(x))) if jnp.iscomplexobj(x) else fn(x)
 
 
 def _wrap(index, size):

@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from medjax import linalg
 from medjax.operators.chosen_views import chosen_views
-from medjax.operators.linogram import Linogram, linogram, project_parts
+from medjax.operators.linogram import Linogram, check_taps, linogram
 from medjax.typing import Leaf
 
 OVERSAMPLING = 1.5
@@ -44,8 +44,7 @@ def parallel_fourier(image_size, angles, num_detectors, detector_spacing=1.0, pi
     """
     if isinstance(angles, Tracer) or isinstance(detector_offset, Tracer):
         raise ValueError('parallel_beam got traced angles or offset; model="fourier" builds tables from known values, model="joseph" is needed')
-    if num_taps not in range(2, 17):
-        raise ValueError(f"parallel_beam got num_taps {num_taps}, an integer from 2 to 16 is needed")
+    check_taps(num_taps)
     angles = np.asarray(angles, float)
     spacing, offset = detector_spacing / pixel_size, float(detector_offset) / pixel_size
     t = (np.arange(num_detectors) - (num_detectors - 1) / 2) * spacing + offset
@@ -76,13 +75,13 @@ class ParallelFourier:
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
         linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         table = jax.lax.stop_gradient(self.table)
-        return project_parts(lambda x: linalg.linear_with_adjoint(table.project, table.backproject, x, table), x)
+        return linalg.by_parts(lambda x: linalg.linear_with_adjoint(table.project, table.backproject, x, table), x)
 
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")
         table = jax.lax.stop_gradient(self.table)
-        return project_parts(lambda y: linalg.linear_with_adjoint(table.backproject, table.project, y, table), y)
+        return linalg.by_parts(lambda y: linalg.linear_with_adjoint(table.backproject, table.project, y, table), y)
 
     def views(self, indices):
         """The operator of the views `indices`, a list, an integer array or a slice, known when it is built."""

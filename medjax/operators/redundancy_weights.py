@@ -26,7 +26,7 @@ def redundancy_weights(angles, fan_angles, scan: str = "full"):
     the scan is short; of a short one the first and last view stand for half the mean gap beyond themselves.
 
     Args:
-      angles: `[num_angles]` beta [rad], in any order.
+      angles: `[num_angles]` beta [rad], in any order and modulo 2 pi: a short scan starts behind their largest gap.
       fan_angles: `[num_detectors]` gamma [rad], increasing and equally spaced but for a flat detector's tangent.
       scan: "full", "short" or "offset".
 
@@ -62,12 +62,13 @@ def _half_fan(gamma):
 
 def _parker(angles, gamma):
     """Parker's weights with the gaps, `[num_angles, num_detectors]`."""
+    angles = since_start(angles)
     order = jnp.argsort(angles)
     gaps = jnp.diff(angles[order])
     mean = jnp.mean(gaps)[None]
     stands_for = jnp.zeros_like(angles).at[order].set((jnp.concatenate([mean, gaps]) + jnp.concatenate([gaps, mean])) / 2)
-    arc = jnp.max(angles) - jnp.min(angles) + mean[0]
-    b = (angles - jnp.min(angles) + mean[0] / 2).astype(gamma.dtype)[:, None]
+    arc = jnp.max(angles) + mean[0]
+    b = (angles + mean[0] / 2).astype(gamma.dtype)[:, None]
     spare = (arc.astype(gamma.dtype) - jnp.pi) / 2
 
     def rise(way, width):
@@ -76,6 +77,14 @@ def _parker(angles, gamma):
 
     weights = rise(b, (spare - gamma)[None, :]) * rise(arc.astype(gamma.dtype) - b, (spare + gamma)[None, :])
     return weights * stands_for.astype(gamma.dtype)[:, None]
+
+
+def since_start(angles):
+    """`[num_angles]` [rad]: how far each view lies behind the first one, which is the one behind the largest gap of the turn."""
+    folded = jnp.mod(angles, 2 * jnp.pi)
+    ordered = jnp.sort(folded)
+    gaps = ordered - jnp.roll(ordered, 1) + 2 * jnp.pi * (jnp.arange(ordered.shape[0]) == 0)
+    return jnp.mod(folded - ordered[jnp.argmax(gaps)], 2 * jnp.pi)
 
 
 def view_gaps(angles, period):
