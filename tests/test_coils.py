@@ -230,6 +230,18 @@ def test_walsh_follows_the_maps(key):
     assert np.array_equal(wide(jnp.zeros_like(clean)), np.zeros(clean.shape))
 
 
+def test_real_data_are_complex_ones_without_phase(key):
+    """Maps of real k-space are complex all the same, and a reference keeps its phase beside real images."""
+    kspace, weights = jax.random.normal(key, (3, 10, 10)), jnp.array([1.0, 1j, 0.5])
+    estimate = jax.jit(partial(espirit, calibration_width=8, kernel_width=3, crop=0.0, num_steps=20, reference=weights))
+    for real, whole in zip(estimate(kspace), estimate(kspace + 0j), strict=True):
+        assert real.dtype == whole.dtype and np.allclose(real, whole, rtol=0, atol=1e-12)
+    p = jnp.sum(weights.conj()[:, None, None] * walsh(kspace, reference=weights), 0)
+    assert np.allclose(jnp.imag(p), 0, atol=1e-12) and np.all(jnp.real(p) > 0)
+    counts = jnp.round(10 * kspace).astype(int)
+    assert np.allclose(walsh(counts), walsh(counts.astype(float)), rtol=0, atol=1e-12)
+
+
 def test_adaptive_combine_is_the_matched_filter(key):
     maps = jax.random.normal(key, (4, 5, 6), jnp.complex128).at[:, 0, 0].set(0)
     x = jax.random.normal(jax.random.fold_in(key, 1), (5, 6), jnp.complex128)

@@ -8,6 +8,7 @@ import numpy as np
 from einops import rearrange
 from jax import lax
 
+from medjax import linalg
 from medjax.physics.dominant_eigenvectors import dominant_eigenvectors
 from medjax.physics.phase_reference import phase_reference
 
@@ -46,6 +47,7 @@ def espirit(kspace, calibration_width=24, kernel_width=6, threshold=0.02, crop=0
       Uecker et al. (2014), ESPIRiT, https://doi.org/10.1002/mrm.24751. Differs from it in the phase, see `reference`. The number of kept kernels
       jumps with the threshold: gradients are of the maps at a fixed number.
     """
+    kspace = linalg.complex_of(kspace)
     channels, height, width = kspace.shape
     if not kernel_width <= calibration_width <= min(height, width) or kernel_width < 1:
         widths = f"{kernel_width} and {calibration_width}"

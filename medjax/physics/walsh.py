@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import linalg
 from medjax.physics.dominant_eigenvectors import dominant_eigenvectors
 from medjax.physics.phase_reference import phase_reference
 
@@ -22,7 +23,7 @@ def walsh(images, block=5, num_steps=30, reference=None):
       reference: `[c]`, weights of the virtual coil whose phase is taken as zero; by default the principal component of the images.
 
     Returns:
-      `[c, h, w]` of unit root sum of squares; 0 where all images are 0 over the block.
+      `[c, h, w]` of unit root sum of squares, real if images and reference are; 0 where all images are 0 over the block.
 
     Raises:
       ValueError: when the images are not of rank 3 or the block is not odd and positive.
@@ -35,6 +36,7 @@ def walsh(images, block=5, num_steps=30, reference=None):
         raise ValueError(f"walsh needs images [c, h, w], got shape {images.shape}")
     if block < 1 or block % 2 == 0:
         raise ValueError(f"walsh needs an odd block of at least 1, got {block}")
+    images = linalg.inexact(images)
     scale = jnp.max(jnp.abs(images))
     unit = images / jnp.where(scale > 0, scale, 1)
     products = unit[:, None] * unit.conj()[None]
@@ -48,4 +50,5 @@ def walsh(images, block=5, num_steps=30, reference=None):
     if reference is None:
         samples = unit.reshape(images.shape[0], -1)
         reference = dominant_eigenvectors(samples @ samples.conj().T)[0][0]
-    return phase_reference(maps, jnp.asarray(reference, images.dtype))
+    dtype = jnp.result_type(images, jnp.complex64) if jnp.iscomplexobj(reference) else images.dtype
+    return phase_reference(maps, jnp.asarray(reference, dtype))
