@@ -104,6 +104,16 @@ def test_gradient_for_the_trajectory_is_that_of_the_sum(key):
         assert _relative(curvature, jax.jvp(jax.grad(wanted), (k,), (direction,))[1]) < 1e-4  # and a second one two more
 
 
+def test_real_data_have_a_gradient(key):
+    """They are complex data without phase: the adjoint and its gradient are the real data's."""
+    A, y = nufft(points(key, (5,), (4, 4)), (4, 4)), jax.random.normal(key, (5,))
+
+    def energy(y):
+        return linalg.vdot(A.adjoint(y), A.adjoint(y)) / 2
+
+    assert np.allclose(jax.grad(energy)(y), jnp.real(A(A.adjoint(y + 0j))), rtol=0, atol=1e-12)
+
+
 def test_toeplitz_equals_the_dense_normal_matrix(key):
     shape = (6, 7)
     k, weights, x = points(key, (50,), shape), jax.random.uniform(key, (50,)), draw(key, (2, *shape))

@@ -88,7 +88,7 @@ class Nufft:
         samples = self.trajectory.shape[:-1]
         if y.shape[-len(samples) :] != samples:
             raise ValueError(f"nufft of samples {samples} got data {y.shape}")
-        return linalg.linear_with_adjoint(self._adjoint, self._forward, y, self)
+        return linalg.linear_with_adjoint(self._adjoint, self._forward, linalg.complex_of(y), self)
 
     def interpolate(self, grid):
         """Values at the samples of a function given on the padded grid: real `[prod grid, c]` (FFT order) to `[samples, c]`, not normalised."""
