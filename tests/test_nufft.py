@@ -48,6 +48,13 @@ def test_edges_and_beyond_are_periodic(key):
     assert _relative(_apply(nufft(k, (8, 7), 10, 2.0), x), nudft(k, x)) < 5e-9  # the kernel's error
 
 
+def test_far_beyond_is_periodic(key):
+    """Further than 32-bit integers reach; multiples of the sizes, so that double precision holds k."""
+    k, x = points(key, (20,), (8, 6)), draw(key, (8, 6))
+    far = 24.0 * 2**30
+    assert _relative(_apply(nufft(k + jnp.array([[far, -far]]), (8, 6)), x), _apply(nufft(k, (8, 6)), x)) < 1e-4  # k is rounded to 4e-6
+
+
 def test_single_precision_loses_no_digit_of_k(key):
     """At 1.5-fold oversampling k times the ratio would be rounded to 1e-5 of a cycle at the rim; a fifth of the kernel's error is the limit."""
     shape = (300, 6)

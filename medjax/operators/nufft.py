@@ -162,7 +162,8 @@ class Nufft:
         starts, weights = [], []
         for axis, (n, g, beta) in enumerate(zip(self.image_size, self.grid_size, self._shapes(), strict=True)):
             nearest = jnp.round(lax.stop_gradient(k[:, axis]))
-            whole, rest = jnp.divmod(jnp.mod(nearest.astype(jnp.int32), n) * g, n)  # in integers, so that no digit of k is lost
+            # the period in floats, which are exact for it and know no overflow; the rest in integers, so that no digit of k is lost
+            whole, rest = jnp.divmod(jnp.mod(nearest, n).astype(jnp.int32) * g, n)
             place = (rest.astype(dtype) + (k[:, axis] - nearest) * g) / n - self.width / 2
             first = lax.stop_gradient(jnp.ceil(place))
             start = jnp.mod(whole + first.astype(jnp.int32), g)
