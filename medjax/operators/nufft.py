@@ -34,7 +34,7 @@ def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding")
       trajectory: `[..., d]`, d = 2 or 3, in cycles a field of view, so from -n/2 to n/2, in the order of the image's axes: (ky, kx) or
         (kz, ky, kx) for an image `[h, w]` or `[d, h, w]`; periodic beyond.
       image_size: `(h, w)` or `(d, h, w)` [pixels].
-      width: of the kernel [points of the padded grid], from 3 to 14.
+      width: of the kernel [points of the padded grid], an integer from 3 to 14.
       oversampling: of the padded grid, above 1.2 and up to 2.
       backend: "gridding", or "finufft" for jax-finufft at the accuracy that this width and oversampling have.
 
@@ -42,20 +42,23 @@ def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding")
       An operator from complex `[..., *image_size]` to complex `[..., *trajectory.shape[:-1]]`; leaf `trajectory`.
 
     Raises:
-      ValueError: when sizes do not fit, the trajectory is empty or not finite, or width or oversampling is out of range.
+      ValueError: when sizes do not fit, the trajectory is empty or not finite, or width or oversampling is out of range
+        or the width no integer.
       ImportError: when the backend is not installed.
 
     Reference:
       Beatty, Nishimura & Pauly (2005), https://doi.org/10.1109/TMI.2005.848376, for the kernel's shape; Barnett, Magland & af Klinteberg
       (2019), https://doi.org/10.1137/18M120885X, for its evaluation by polynomials; https://github.com/flatironinstitute/jax-finufft.
     """
+    if any(n % 1 for n in image_size):
+        raise ValueError(f"nufft needs an image of whole sizes [pixels], got {image_size}")
     shape, image_size = jnp.shape(trajectory), tuple(int(n) for n in image_size)
     if len(image_size) not in (2, 3) or min(image_size) < 1 or len(shape) < 2 or shape[-1] != len(image_size) or math.prod(shape) == 0:
         raise ValueError(f"nufft needs samples [..., d] of an image of d = 2 or 3 axes, got a trajectory {shape} and an image {image_size}")
     if not isinstance(trajectory, Tracer) and not np.all(np.isfinite(trajectory)):
         raise ValueError("nufft needs a finite trajectory, got one with NaN or infinity")
-    if not 3 <= width <= 14 or not 1.2 < oversampling <= 2:
-        raise ValueError(f"nufft needs 3 <= width <= 14 and 1.2 < oversampling <= 2, got {width} and {oversampling}")
+    if not 3 <= width <= 14 or width % 1 or not 1.2 < oversampling <= 2:
+        raise ValueError(f"nufft needs an integer 3 <= width <= 14 and 1.2 < oversampling <= 2, got {width} and {oversampling}")
     if backend not in ("gridding", "finufft"):
         raise ValueError(f"nufft needs backend 'gridding' or 'finufft', got {backend!r}")
     if backend == "finufft":
