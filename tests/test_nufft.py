@@ -170,6 +170,7 @@ def test_radial_density_is_the_area_and_reconstructs():
         (lambda: nufft(np.zeros((0, 2)), (4, 4)), "needs samples"),
         (lambda: nufft(np.zeros((5, 2)), (4,)), "needs samples"),
         (lambda: nufft(np.full((5, 2), np.nan), (4, 4)), "finite trajectory"),
+        (lambda: nufft(np.full((5, 2), 1j), (4, 4)), "real trajectory"),
         (lambda: nufft(np.zeros((5, 2)), (4, 4), width=2), "3 <= width"),
         (lambda: nufft(np.zeros((5, 2)), (4, 4), width=6.5), "integer 3 <= width"),
         (lambda: nufft(np.zeros((5, 2)), (4.5, 4)), "whole sizes"),

@@ -85,6 +85,8 @@ def test_learns_the_field_map(key):
         (np.zeros(4), np.zeros(4), {}, "needs a field map"),
         (np.full((4, 4), np.nan), np.zeros((4, 1)), {}, "finite field map"),
         (np.zeros((4, 4)), np.array([np.inf]), {}, "known, finite times"),
+        (np.zeros((4, 4)), np.zeros((4, 1), complex), {}, "real times"),
+        (np.zeros((4, 4), complex), np.zeros((4, 1)), {"band": (-1.0, 1.0)}, "real field map"),
         (np.zeros((4, 4)), np.zeros(0), {}, "known, finite times"),
         (np.zeros((4, 5)), np.zeros((4, 1)), {}, r"got \(4, 5\): image is \[4, 5\], the mask says \[4, 4\]"),
         (np.zeros((4, 4)), np.zeros((5, 1)), {}, r"data \(4, 4\), got times of shape \(5, 1\)"),

@@ -42,7 +42,7 @@ def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding")
       An operator from complex `[..., *image_size]` to complex `[..., *trajectory.shape[:-1]]`; leaf `trajectory`.
 
     Raises:
-      ValueError: when sizes do not fit, the trajectory is empty or not finite, or width or oversampling is out of range
+      ValueError: when sizes do not fit, the trajectory is empty, complex or not finite, or width or oversampling is out of range
         or the width no integer.
       ImportError: when the backend is not installed.
 
@@ -55,6 +55,8 @@ def nufft(trajectory, image_size, width=7, oversampling=1.5, backend="gridding")
     shape, image_size = jnp.shape(trajectory), tuple(int(n) for n in image_size)
     if len(image_size) not in (2, 3) or min(image_size) < 1 or len(shape) < 2 or shape[-1] != len(image_size) or math.prod(shape) == 0:
         raise ValueError(f"nufft needs samples [..., d] of an image of d = 2 or 3 axes, got a trajectory {shape} and an image {image_size}")
+    if np.iscomplexobj(trajectory):
+        raise ValueError("nufft needs a real trajectory [..., d], got complex numbers")
     if not isinstance(trajectory, Tracer) and not np.all(np.isfinite(trajectory)):
         raise ValueError("nufft needs a finite trajectory, got one with NaN or infinity")
     if not 3 <= width <= 14 or width % 1 or not 1.2 < oversampling <= 2:

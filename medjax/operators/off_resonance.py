@@ -82,12 +82,14 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
 
     Raises:
       ValueError: when times are not known, not finite or do not fit the data, the field map is not of rank 2 or 3, does not fit the image, is traced
-        without a band, or needs too many segments.
+        without a band, or needs too many segments, or when either is complex.
 
     Reference:
       Sutton, Noll & Fessler (2003), https://doi.org/10.1109/TMI.2002.808360, for segmentation with optimal interpolators; Fessler, Lee,
       Olafsson, Shi & Noll (2005), https://doi.org/10.1109/TSP.2005.853152, for the histogram.
     """
+    if np.iscomplexobj(times) or np.iscomplexobj(field_map):
+        raise ValueError("off_resonance needs real times [s] and a real field map [Hz], got complex numbers")
     if isinstance(times, Tracer) or not np.all(np.isfinite(times)) or np.size(times) == 0:
         raise ValueError("off_resonance needs known, finite times of the samples")
     if jnp.ndim(field_map) not in (2, 3):
