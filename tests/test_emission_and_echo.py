@@ -137,6 +137,10 @@ def test_positron_range_is_a_blur_before_the_projection():
     [
         (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), normalisation=-1.0), "normalisation >= 0"),
         (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), jnp.zeros((12, 12)), jnp.ones((2, 2))), "shape of the data"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), normalisation=jnp.ones((2, 2))), "shape of the data"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), jnp.zeros((12, 12), complex)), "real mu"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), normalisation=1j), "real normalisation"),
+        (lambda: pet(parallel_beam(12, ANGLES, model="joseph"), jnp.full((12, 12), jnp.nan)), "finite mu"),
         (lambda: emission_counts(0.0), "duration"),
         (lambda: emission_counts(1.0, -1.0), "randoms"),
         (lambda: _probe(first_depth=0.0), "first_depth > 0"),

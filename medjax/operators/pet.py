@@ -27,20 +27,32 @@ def pet(projector: Operator, mu=None, normalisation=1.0):
       A `Pet` with the leaves of P and the factors n exp(-P mu): gradients for mu go through building it.
 
     Raises:
-      ValueError: for a normalisation that does not fit the data or (if it is known) is negative.
+      ValueError: for a normalisation that does not fit the data, is complex or (if it is known) negative, or a mu that is complex or (if it is
+        known) not finite.
 
     Reference:
       Shepp & Vardi (1982), Maximum likelihood reconstruction for emission tomography, https://doi.org/10.1109/TMI.1982.4307558
     """
+    if np.iscomplexobj(normalisation) or np.iscomplexobj(mu):
+        raise ValueError("pet needs a real mu [1/mm] and a real normalisation, got complex numbers")
+    if mu is not None and not isinstance(mu, Tracer) and not np.all(np.isfinite(mu)):
+        raise ValueError("pet needs a finite mu [1/mm], got NaN or infinity")
     if not isinstance(normalisation, Tracer) and not np.all(np.asarray(normalisation) >= 0):
         raise ValueError("pet needs a normalisation >= 0, got negative entries")
     factors = jnp.asarray(normalisation, float)
-    if mu is not None:
-        lengths = projector(mu)
-        if factors.shape not in ((), lengths.shape):
-            raise ValueError(f"pet needs a normalisation of the shape of the data {lengths.shape}, got {factors.shape}")
-        factors = factors * jnp.exp(-lengths)
-    return Pet(factors, projector)
+    if factors.ndim:
+        _check_fits(projector, factors)
+    return Pet(factors if mu is None else factors * jnp.exp(-projector(mu)), projector)
+
+
+def _check_fits(projector, factors):
+    """Refuse a normalisation that the projector would not take for data."""
+    try:
+        data = jax.eval_shape(projector, jax.eval_shape(projector.adjoint, jax.ShapeDtypeStruct(factors.shape, factors.dtype))).shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"pet needs a normalisation of the shape of the data, got {factors.shape}: {error}") from error
+    if data != factors.shape:
+        raise ValueError(f"pet needs a normalisation of the shape of the data {data}, got {factors.shape}")
 
 
 @jax.tree_util.register_dataclass
