@@ -140,6 +140,23 @@ def test_shapes_that_do_not_fit(shapes):
         bloch(*(jnp.zeros(shape) for shape in shapes), 0.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    "bad, text",
+    [
+        ({"initial": jnp.array([0.1, 0.2])}, r"initial magnetisation \[3\], got \[2\]"),
+        ({"initial": 1.0}, "initial magnetisation"),
+        ({"off_resonance": jnp.zeros(2)}, r"scalars, vmap over spins, got off_resonance \[2\], t1 \[\]"),
+        ({"t2": jnp.ones(3)}, r"t2 \[3\]"),
+        ({"t1": 0.0}, "t1 > 0"),
+        ({"t2": -1.0}, "t2 > 0"),
+        ({"t2": jnp.nan}, "t2 > 0"),
+    ],
+)
+def test_refuses_spins_that_cannot_be(bad, text):
+    with pytest.raises(ValueError, match=text):
+        bloch(jnp.zeros(3), *still(3)[:1], 1.0, **{"position": jnp.zeros(3), "off_resonance": 0.0, "t1": 1.0, "t2": 1.0} | bad)
+
+
 def test_balanced_signal_keeps_its_digits_in_single_precision():
     """TR / T1 of 1e-3 at two degrees, on resonance and near a dark band: 1 - E_1 cos(a) and the like would lose three digits."""
     for df in (0.0, 240.0):

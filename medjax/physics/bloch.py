@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from medjax.physics.larmor import gamma_bar
 
@@ -30,8 +32,8 @@ def bloch(b1, gradients, dt, position, off_resonance, t1, t2, initial=None, equi
       dt: length of the steps [ms], scalar or `[num_steps]`.
       position: r `[3]` [mm].
       off_resonance: Delta f [Hz], scalar.
-      t1: [ms], scalar; may be infinite.
-      t2: [ms], scalar; may be infinite.
+      t1: > 0 [ms], scalar; may be infinite.
+      t2: > 0 [ms], scalar; may be infinite.
       initial: M at the start `[3]`; (0, 0, M_0) if None.
       equilibrium: M_0, scalar.
       nucleus: a name of `larmor.GAMMA_BAR`.
@@ -41,11 +43,13 @@ def bloch(b1, gradients, dt, position, off_resonance, t1, t2, initial=None, equi
       M `[3]` at the end, or `[num_steps, 3]`. `vmap` over spins; differentiable in every argument.
 
     Raises:
-      ValueError: when the shapes do not fit.
+      ValueError: when the shapes do not fit, or a known t1 or t2 is not positive.
 
     Reference:
       Bloch (1946), https://doi.org/10.1103/PhysRev.70.460
     """
+    if any(not isinstance(t, Tracer) and not np.all(np.asarray(t) > 0) for t in (t1, t2)):
+        raise ValueError(f"bloch needs t1 > 0 and t2 > 0 [ms], got {t1} and {t2}")
     b1, gradients = jnp.asarray(b1), jnp.asarray(gradients)
     dtype = jnp.result_type(jnp.real(b1), jnp.float32)
     position, off_resonance, t1, t2, equilibrium = (jnp.asarray(a, dtype) for a in (position, off_resonance, t1, t2, equilibrium))
@@ -53,6 +57,11 @@ def bloch(b1, gradients, dt, position, off_resonance, t1, t2, initial=None, equi
     if b1.ndim != 1 or gradients.shape != (b1.size, 3) or position.shape != (3,) or dt.shape not in ((), b1.shape):
         shapes = [list(a.shape) for a in (b1, gradients, dt, position)]
         raise ValueError(f"bloch needs b1 [num_steps], gradients [num_steps, 3], dt [] or [num_steps] and position [3], got {shapes}")
+    scalars = {"off_resonance": off_resonance, "t1": t1, "t2": t2, "equilibrium": equilibrium}
+    if any(a.ndim for a in scalars.values()):
+        raise ValueError(f"bloch needs scalars, vmap over spins, got {', '.join(f'{name} {list(a.shape)}' for name, a in scalars.items())}")
+    if initial is not None and jnp.shape(initial) != (3,):
+        raise ValueError(f"bloch needs an initial magnetisation [3], got {list(jnp.shape(initial))}")
     start = jnp.stack([0 * equilibrium, 0 * equilibrium, equilibrium]) if initial is None else jnp.asarray(initial, dtype)
     turn = 2e-3 * jnp.pi * gamma_bar(nucleus)  # [rad/ms/uT]; gradient [mT/m] times place [mm] is in uT
     along = turn * (gradients.astype(dtype) @ position) + 2e-3 * jnp.pi * off_resonance
