@@ -1,5 +1,7 @@
 """Attenuation tables, tube spectra and beam hardening against published numbers and closed forms."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,14 @@ def test_edge_of_iodine_and_its_gradient():
     slope = jax.grad(lambda e: mass_attenuation("water", e))(70.0)
     assert np.isclose(slope, (mass_attenuation("water", 70.01) - mass_attenuation("water", 69.99)) / 0.02, rtol=1e-6)
     assert mass_attenuation("water", jnp.float32(70.0)).dtype == jnp.float32
+
+
+def test_energies_are_those_of_the_docstring():
+    ends = [float(end) for end in re.search(r"any shape, in \[(.+?), (.+?)\]", mass_attenuation.__doc__).groups()]
+    assert np.all(np.isfinite(mass_attenuation("water", np.array(ends))))
+    for beyond in (ends[0] - 0.001, ends[1] + 0.001):
+        with pytest.raises(ValueError, match="needs energies"):
+            mass_attenuation("water", beyond)
 
 
 def test_bad_materials_and_energies():

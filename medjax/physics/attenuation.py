@@ -8,7 +8,7 @@ def attenuation(material, energy, density=None):
 
     Args:
       material: a name of `materials.csv`, or mass fractions of elements `{"H": 0.112, "O": 0.888}`.
-      energy: E [keV], any shape.
+      energy: E [keV], any shape, in the range of `mass_attenuation`.
       density: rho [g/cm^3]; the table's for a name. Of a solution it is the concentration of the solute, 0.010 for 10 mg/ml of iodine, and mu adds to
         that of the solvent. May be traced.
 

@@ -18,7 +18,7 @@ def mass_attenuation(material, energy):
     Args:
       material: a name of `materials.csv` beside this file ("water", "cortical_bone", "iodine", ...), or the mass fractions w_i of its
         elements, `{"H": 0.112, "O": 0.888}`.
-      energy: E [keV], any shape, in [5, 600] (beyond it, where traced, the value at the end); may be differentiated between edges.
+      energy: E [keV], any shape, in [5.012, 600] (beyond it, where traced, the value at the end); may be differentiated between edges.
 
     Returns:
       mu / rho [cm^2/g], of the shape of E. At an absorption edge it is the value above.
