@@ -125,6 +125,8 @@ def test_variable_density(key, shape):
     "build",
     [
         lambda key: random_lines(key, (8, 8), 0.5),
+        lambda key: random_lines(key, (8, 8), np.nan),
+        lambda key: variable_density(key, (8, 8), np.nan),
         lambda key: random_lines(key, (8, 32), 8, center_fraction=0.5),
         lambda key: equispaced_lines((8, 8), 0),
         lambda key: equispaced_lines((8, 8), 2.5),

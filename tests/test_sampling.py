@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.operators.uniform_views import uniform_views
 from medjax.physics.echo_planar import echo_planar
 from medjax.physics.epi import epi
 from medjax.physics.golden_angle import golden_angle
@@ -222,6 +223,22 @@ def test_ramps_sample_a_trapezoid():
         lambda key: radial_spokes(jnp.ones((2, 2)), 8, 8),
         lambda key: golden_angle(4, 8, 8, tiny=0),
         lambda key: golden_angle(4, 8, 8, first_spoke=0.5),
+        lambda key: golden_angle(4, 8, 8, tiny=1.5),
+        lambda key: golden_angle(3.5, 8, 8),
+        lambda key: radial(3.5, 8, 8),
+        lambda key: radial(3, 8.5, 8),
+        lambda key: radial(3, 8, 8, first_angle=np.nan),
+        lambda key: spiral(1.5, 8, 8, 4),
+        lambda key: spiral(1, 8, 8, 4, first_angle=np.nan),
+        lambda key: uniform_views(4, np.nan),
+        lambda key: uniform_views(4, 0.0, np.nan),
+        lambda key: uniform_views(3.5),
+        lambda key: epi((8, 8), 0.0),
+        lambda key: epi((8, 8), np.nan),
+        lambda key: epi((8, 8), -1e-3),
+        lambda key: epi((8, 8), 1e-3, acceleration=np.nan),
+        lambda key: epi((8, 8), 1e-3, num_shots=0.5),
+        lambda key: epi((8, 8), 1e-3, echo_time=np.nan),
         lambda key: spiral(1, 1, 8, 4),
         lambda key: spiral_waveform(64, 240.0, 0),
         lambda key: spiral_waveform(64, 240.0, 8, density=(1.0, -1.2)),

@@ -36,18 +36,22 @@ def echo_planar(
       [s]. With no ramps and h samples all points lie on the Cartesian grid, at index k + (h // 2, w // 2).
 
     Raises:
-      ValueError: when R, the shots or the fraction lie outside their range, the ramps fill the echo spacing, or the lines do not come out even over
-        the shots.
+      ValueError: when R, the shots or the fraction lie outside their range, a known echo spacing is not positive or echo time not finite, the ramps
+        fill the echo spacing, or the lines do not come out even over the shots.
 
     Reference:
       Mansfield (1977), Multi-planar image formation using NMR spin echoes, https://doi.org/10.1088/0022-3719/10/3/004
     """
     height, width = shape
     samples = height if num_samples is None else num_samples
-    if acceleration != int(acceleration) or not 1 <= acceleration <= width or num_shots < 1 or not 0.5 < partial_fourier <= 1:
-        raise ValueError(
-            f"echo_planar needs 1 <= R <= {width}, shots >= 1 and 1/2 < partial_fourier <= 1, got {acceleration}, {num_shots}, {partial_fourier}"
-        )
+    counts = not 1 <= acceleration <= width or acceleration % 1 or num_shots < 1 or num_shots % 1
+    if counts or not 0.5 < partial_fourier <= 1:
+        found = f"{acceleration}, {num_shots}, {partial_fourier}"
+        raise ValueError(f"echo_planar needs integers 1 <= R <= {width}, shots >= 1 and 1/2 < partial_fourier <= 1, got {found}")
+    if not isinstance(echo_spacing, Tracer) and not 0 < echo_spacing < np.inf:
+        raise ValueError(f"echo_planar needs an echo_spacing > 0 [s], got {echo_spacing}")
+    if not isinstance(echo_time, Tracer) and not np.isfinite(echo_time):
+        raise ValueError(f"echo_planar needs a finite echo_time [s], got {echo_time}")
     lines = _lines(width, int(acceleration), num_shots, partial_fourier)
     centre_echo, centre_shot = (int(i[0]) for i in np.nonzero(lines == 0))
     half = samples // 2

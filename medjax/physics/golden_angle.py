@@ -19,7 +19,7 @@ def golden_angle(num_spokes, num_samples, size, tiny=1, first_spoke=0, first_ang
       num_spokes: number of spokes.
       num_samples: of each spoke.
       size: n, matrix size of the image.
-      tiny: N >= 1; 1 is the golden angle.
+      tiny: N >= 1, an integer; 1 is the golden angle.
       first_spoke: i of the first spoke, for a frame of a series; integer, may be traced.
       first_angle: theta_0 [rad]; may be traced and differentiated.
 
@@ -27,14 +27,16 @@ def golden_angle(num_spokes, num_samples, size, tiny=1, first_spoke=0, first_ang
       `[num_spokes, num_samples, 2]`, (k_y, k_x) in cycles per field of view, see `radial_spokes`.
 
     Raises:
-      ValueError: when N < 1, `first_spoke` is not an integer, or there is no spoke or sample.
+      ValueError: when N < 1, N, `first_spoke` or a count is not an integer, there is no spoke or sample, or a known angle is not finite.
 
     Reference:
       Winkelmann et al. (2007), https://doi.org/10.1109/TMI.2006.885337, and Wundrak et al. (2015), https://doi.org/10.1109/TMI.2014.2382572, for the
       tiny angles.
     """
-    if tiny < 1:
-        raise ValueError(f"golden_angle needs tiny >= 1, got {tiny}")
+    if not tiny >= 1 or tiny % 1:
+        raise ValueError(f"golden_angle needs an integer tiny >= 1, got {tiny}")
+    if num_spokes % 1:
+        raise ValueError(f"golden_angle needs a whole number of spokes, got {num_spokes}")
     if not jnp.issubdtype(jnp.result_type(first_spoke), jnp.integer):
         raise ValueError(f"golden_angle needs an integer first_spoke, got {first_spoke}")
     return radial_spokes(first_angle + 2 * math.pi * _turns(jnp.arange(num_spokes) + first_spoke, tiny), num_samples, size)

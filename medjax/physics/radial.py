@@ -24,6 +24,8 @@ def radial(num_spokes, num_samples, size, first_angle=0.0, arc=math.pi):
       `[num_spokes, num_samples, 2]`, (k_y, k_x) in cycles per field of view, see `radial_spokes`.
 
     Raises:
-      ValueError: when there is no spoke or sample.
+      ValueError: when there is no spoke or sample, a count is no integer, or a known angle is not finite.
     """
+    if num_spokes % 1:
+        raise ValueError(f"radial needs a whole number of spokes, got {num_spokes}")
     return radial_spokes(first_angle + arc / max(num_spokes, 1) * jnp.arange(num_spokes), num_samples, size)

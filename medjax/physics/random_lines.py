@@ -25,7 +25,7 @@ def random_lines(key, shape, acceleration, center_fraction=0.08):
       Zbontar et al. (2018), https://arxiv.org/abs/1811.08839; there the number of columns is random, here it is exact.
     """
     height, width = shape
-    if acceleration < 1:
+    if not acceleration >= 1:
         raise ValueError(f"random_lines needs an acceleration >= 1, got {acceleration}")
     total, center = max(round(width / acceleration), 1), round(center_fraction * width)
     if not 0 <= center <= total:

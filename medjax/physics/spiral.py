@@ -1,6 +1,8 @@
 """Spiral trajectory of a given shape."""
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 
 def spiral(num_interleaves, num_samples, size, num_turns, power=1.0, timing=0.5, first_angle=0.0):
@@ -27,13 +29,17 @@ def spiral(num_interleaves, num_samples, size, num_turns, power=1.0, timing=0.5,
       `[L, m, 2]`, (k_y, k_x) in cycles per field of view, from the centre outwards.
 
     Raises:
-      ValueError: when there is no interleave or fewer than 2 samples.
+      ValueError: when there is no interleave or fewer than 2 samples, a count is no integer, or a known number of turns, power, timing or angle is
+        not finite.
 
     Reference:
       Kim, Adalsteinsson & Spielman (2003), Simple analytic variable density spiral design, https://doi.org/10.1002/mrm.10493, for tau^alpha.
     """
-    if num_interleaves < 1 or num_samples < 2:
-        raise ValueError(f"spiral needs at least one interleave of 2 samples, got {num_interleaves} of {num_samples}")
+    if num_interleaves < 1 or num_samples < 2 or num_interleaves % 1 or num_samples % 1:
+        raise ValueError(f"spiral needs whole numbers, at least one interleave of 2 samples, got {num_interleaves} of {num_samples}")
+    for name, value in {"num_turns": num_turns, "power": power, "timing": timing, "first_angle": first_angle}.items():
+        if not isinstance(value, Tracer) and not np.all(np.isfinite(value)):
+            raise ValueError(f"spiral needs a finite {name}, got {value}")
     # u = 0 is set apart: u^beta has no derivative in beta there
     tau = (jnp.arange(1, num_samples) / (num_samples - 1)) ** timing
     radius = size / 2 * tau**power

@@ -30,7 +30,7 @@ def variable_density(key, shape, acceleration, power=3.0, center_fraction=0.1):
       Lustig, Donoho & Pauly (2007), section "Monte-Carlo incoherent sampling design", https://doi.org/10.1002/mrm.21391
     """
     height, width = shape
-    if acceleration < 1:
+    if not acceleration >= 1:
         raise ValueError(f"variable_density needs an acceleration >= 1, got {acceleration}")
     total = max(round(height * width / acceleration), 1)
     y, x = (2 * (jnp.arange(n) - n // 2) / n for n in shape)
