@@ -46,6 +46,9 @@ def test_magnetisation_has_hbar_squared():
     assert np.isclose(bulk_magnetisation(3.0, 155.0), 4 * bulk_magnetisation(1.5), rtol=1e-12)
     single = bulk_magnetisation(jnp.float32(1.5))
     assert single.dtype == jnp.float32 and np.isclose(single, bulk_magnetisation(1.5), rtol=1e-6)
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="temperature > 0"):
+            bulk_magnetisation(1.5, bad)
     sodium = bulk_magnetisation(1.5, nucleus="23Na", spin=1.5) / bulk_magnetisation(1.5)
     assert np.isclose(sodium, 5 * (GAMMA_BAR["23Na"] / GAMMA_BAR["1H"]) ** 2, rtol=1e-12)
 
@@ -216,9 +219,10 @@ def test_off_resonance_moves_the_slice():
 
 
 def test_bad_pulses():
-    for bad in ((0, 1.0, 4.0), (10, 0.0, 4.0), (10, 1.0, -1.0)):
+    nan = np.nan
+    for bad in ((0, 1.0, 4.0, 1.0), (10, 0.0, 4.0, 1.0), (10, 1.0, -1.0, 1.0), (10, nan, 4.0, 1.0), (10, 1.0, nan, 1.0), (10, 1.0, 4.0, nan)):
         with pytest.raises(ValueError, match="sinc_pulse"):
-            sinc_pulse(*bad, 1.0)
+            sinc_pulse(*bad)
 
 
 T1, T2 = 900.0, 80.0

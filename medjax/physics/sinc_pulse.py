@@ -1,6 +1,8 @@
 """A slice-selective pulse."""
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from medjax.physics.larmor import gamma_bar
 
@@ -26,13 +28,15 @@ def sinc_pulse(num_steps, duration, time_bandwidth, flip, nucleus="1H"):
       B_1 `[num_steps]` [uT], real; the step is T / num_steps.
 
     Raises:
-      ValueError: without a step, or for a duration or a TBW that is not positive.
+      ValueError: without a step, for a duration or a TBW that is not positive and finite, or a known flip angle that is not finite.
 
     Reference:
       Bernstein, King & Zhou, Handbook of MRI Pulse Sequences (2004), section 2.2.
     """
-    if num_steps < 1 or duration <= 0 or time_bandwidth <= 0:
+    if num_steps < 1 or not 0 < duration < np.inf or not 0 < time_bandwidth < np.inf:
         raise ValueError(f"sinc_pulse needs positive num_steps, duration, time_bandwidth, got {num_steps}, {duration}, {time_bandwidth}")
+    if not isinstance(flip, Tracer) and not np.all(np.isfinite(flip)):
+        raise ValueError(f"sinc_pulse needs a finite flip angle [rad], got {flip}")
     t = (jnp.arange(num_steps) + 0.5) / num_steps - 0.5
     shape = jnp.sinc(time_bandwidth * t) * jnp.cos(jnp.pi * t) ** 2
     area = 2e-3 * jnp.pi * abs(gamma_bar(nucleus)) * jnp.sum(shape) * duration / num_steps
