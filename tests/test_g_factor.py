@@ -154,6 +154,8 @@ def test_jacobian_against_replicas(key):
         lambda: g_factor(birdcage((9, 8), 4), (2, 1)),
         lambda: g_factor(birdcage((8, 8), 3), (2, 2)),
         lambda: g_factor(birdcage((8, 8), 3), 0),
+        lambda: g_factor(birdcage((8, 10), 3), 2.5),
+        lambda: g_factor(birdcage((8, 8), 3), np.nan),
         lambda: noise_map(jax.random.key(0), lambda y: y[0], jnp.ones((2, 4, 4))),
         lambda: noise_map(jax.random.key(0), lambda y: y[0], jnp.ones((2, 4, 4), complex), 1, (5, 1)),
         lambda: g_factor_jacobian(jax.random.key(0), lambda y: y[0], jnp.ones((2, 4, 4), complex), jnp.ones((4, 4)), 0.0),

@@ -73,7 +73,7 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
       fourier: any operator that encodes by exp(-2 pi i k x): `masked_fourier` (EPI), `nufft` (spirals), `sense`.
       field_map: df `[h, w]` or `[d, h, w]` [Hz]; may be traced and differentiated, then `band` is needed.
       times: t of every sample, broadcast against the last axes of the data: `[h, 1]` or `[h, w]` for `masked_fourier`, `[samples]` [s].
-      num_segments: L; the fewest that reach `tolerance` if None.
+      num_segments: L >= 1; the fewest that reach `tolerance` if None.
       tolerance: the root mean square error of the fit over voxels and times.
       band: (lowest, highest) frequency [Hz] that is fitted evenly, in place of the histogram.
 
@@ -82,7 +82,7 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
 
     Raises:
       ValueError: when times are not known, not finite or do not fit the data, the field map is not of rank 2 or 3, does not fit the image, is traced
-        without a band, or needs too many segments, or when either is complex.
+        without a band, or needs too many segments, when either is complex, num_segments is no integer >= 1, or the band is not finite.
 
     Reference:
       Sutton, Noll & Fessler (2003), https://doi.org/10.1109/TMI.2002.808360, for segmentation with optimal interpolators; Fessler, Lee,
@@ -96,6 +96,10 @@ def off_resonance(fourier: Operator, field_map, times, num_segments=None, tolera
         raise ValueError(f"off_resonance needs a field map [h, w] or [d, h, w], got shape {jnp.shape(field_map)}")
     if band is None and isinstance(field_map, Tracer):
         raise ValueError("off_resonance needs a band (lowest, highest) [Hz] when the field map is traced")
+    if num_segments is not None and (not num_segments >= 1 or num_segments % 1):
+        raise ValueError(f"off_resonance needs an integer num_segments >= 1, got {num_segments}")
+    if band is not None and (np.shape(band) != (2,) or not np.all(np.isfinite(band))):
+        raise ValueError(f"off_resonance needs a finite band (lowest, highest) [Hz], got {band}")
     times = np.asarray(times, float)
     _check_fits(fourier, jnp.shape(field_map), times.shape)
     unique, where = np.unique(times, return_inverse=True)

@@ -28,15 +28,18 @@ def g_factor(maps, acceleration, covariance=None):
       `[h, w]` real, 0 where all maps are 0, inf where the maps of a fold depend on each other linearly, up to rounding.
 
     Raises:
-      ValueError: when a size is not divisible by its acceleration, for then aliases lie between pixels, or when R exceeds the number of coils.
+      ValueError: when an acceleration is no integer or does not divide its size, for then aliases lie between pixels, or when R exceeds the number of
+        coils.
 
     Reference:
       Pruessmann et al. (1999), SENSE, https://doi.org/10.1002/(SICI)1522-2594(199911)42:5<952::AID-MRM16>3.0.CO;2-S
     """
     channels, height, width = maps.shape
     rows, columns = (1, acceleration) if np.ndim(acceleration) == 0 else acceleration
-    if min(rows, columns) < 1 or height % rows or width % columns:
-        raise ValueError(f"g_factor needs accelerations that divide the image {height} x {width}, got {(rows, columns)}; g_factor_jacobian takes any")
+    if not min(rows, columns) >= 1 or rows % 1 or columns % 1 or height % rows or width % columns:
+        found = f"{height} x {width}, got {(rows, columns)}"
+        raise ValueError(f"g_factor needs integer accelerations that divide the image {found}; g_factor_jacobian takes any")
+    rows, columns = int(rows), int(columns)
     if rows * columns > channels:
         raise ValueError(f"g_factor needs at least as many coils as pixels that fold, got {channels} coils and acceleration {rows * columns}")
     maps = maps if covariance is None else whiten(maps, covariance)
