@@ -218,6 +218,7 @@ def test_whole_numbers_are_numbers(A):
         (lambda: downsample((8, 8), 2, "spline"), "'spline'"),
         (lambda: inpaint(np.zeros((3, 3))), "at least one pixel"),
         (lambda: inpaint(np.ones((3, 3)) * 1j), "real mask"),
+        (lambda: inpaint(np.full((3, 3), np.nan)), "finite weights"),
         (lambda: gradient(2, (1.0, -1.0)), "spacing > 0"),
         (lambda: gradient(2, (1.0, 1.0, 1.0)), "one spacing or one an axis"),
         (lambda: wavelet((8, 12), "db4", 3), "divisible"),

@@ -60,7 +60,7 @@ def test_a_mask_in_double_precision_does_not_widen_the_data(key):
     assert np.allclose(gradient, mask * jnp.abs(masked_fourier(jnp.ones((4, 5)))(x)) ** 2, rtol=0, atol=1e-5)  # float32
 
 
-@pytest.mark.parametrize("mask", [jnp.ones(4), jnp.ones((2, 3, 4)), jnp.zeros((4, 4)), jnp.zeros((3, 4), bool)])
+@pytest.mark.parametrize("mask", [jnp.ones(4), jnp.ones((2, 3, 4)), jnp.zeros((4, 4)), jnp.zeros((3, 4), bool), jnp.full((4, 4), jnp.nan)])
 def test_refuses_masks(mask):
     with pytest.raises(ValueError, match="masked_fourier needs a mask"):
         masked_fourier(mask)

@@ -23,13 +23,15 @@ def inpaint(mask):
       An operator on real or complex arrays whose first axes are those of the mask: further axes (channels) share it.
 
     Raises:
-      ValueError: when the mask is complex, a scalar, or (if its values are known) shows no pixel.
+      ValueError: when the mask is complex, a scalar, or (if its values are known) shows no pixel or is not finite.
     """
     mask = jnp.asarray(mask)
     if mask.ndim == 0 or jnp.iscomplexobj(mask):
         raise ValueError(f"inpaint needs a real mask with axes, got shape {mask.shape} of {mask.dtype}")
     if not isinstance(mask, Tracer) and not np.any(np.asarray(mask)):
         raise ValueError(f"inpaint needs a mask that shows at least one pixel, got {mask.shape} zeros")
+    if not isinstance(mask, Tracer) and not np.all(np.isfinite(mask)):
+        raise ValueError("inpaint needs a mask of finite weights, got one with NaN or infinity")
     return Inpaint(mask)
 
 

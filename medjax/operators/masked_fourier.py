@@ -58,11 +58,13 @@ def masked_fourier(mask):
       An operator from complex `[h, w]` to complex `[h, w]`.
 
     Raises:
-      ValueError: when the mask is not of rank 2 or (if its values are known) samples nothing.
+      ValueError: when the mask is not of rank 2 or (if its values are known) samples nothing or is not finite.
     """
     shape = jnp.shape(mask)
     if len(shape) != 2:
         raise ValueError(f"masked_fourier needs a mask [h, w], got shape {shape}")
     if not isinstance(mask, Tracer) and not np.any(np.asarray(mask)):
         raise ValueError(f"masked_fourier needs a mask that samples at least one point, got {shape} zeros")
+    if not isinstance(mask, Tracer) and not np.all(np.isfinite(mask)):
+        raise ValueError("masked_fourier needs a mask of finite weights, got one with NaN or infinity")
     return MaskedFourier(jnp.asarray(mask))

@@ -86,7 +86,7 @@ def sense(maps, mask):
       An operator from complex `[h, w]`, or `[sets, h, w]`, to complex `[coils, h, w]`.
 
     Raises:
-      ValueError: when maps and mask do not fit each other, or (if its values are known) the mask samples nothing.
+      ValueError: when maps and mask do not fit each other, or (if its values are known) the mask samples nothing or is not finite.
 
     Reference:
       Pruessmann, Weiger, Scheidegger & Boesiger (1999), SENSE; Uecker et al. (2014), ESPIRiT, for several sets of maps.
@@ -96,4 +96,6 @@ def sense(maps, mask):
         raise ValueError(f"sense needs maps [coils, h, w] or [sets, coils, h, w] and a mask [h, w], got {maps.shape} and {shape}")
     if not isinstance(mask, Tracer) and not np.any(np.asarray(mask)):
         raise ValueError(f"sense needs a mask that samples at least one point, got {shape} zeros")
+    if not isinstance(mask, Tracer) and not np.all(np.isfinite(mask)):
+        raise ValueError("sense needs a mask of finite weights, got one with NaN or infinity")
     return Sense(maps, jnp.asarray(mask))
