@@ -171,6 +171,8 @@ def test_scatter_behind_a_slab_and_before_the_logarithm():
     assert np.isclose(4 - float(jnp.mean(line_integral(y, 1e5))), np.log(1.2), rtol=0.01)  # 600 rays of 2200 counts
     with pytest.raises(ValueError, match="num_axes"):
         scatter(slab, 1.0, num_axes=3)
+    with pytest.raises(ValueError, match="num_axes = 2 axes or more"):
+        scatter(slab[0], 1.0, num_axes=2)
     for bad in ({"width": 0.0}, {"width": np.nan}, {"detector_spacing": -1.0}):
         with pytest.raises(ValueError, match=f"positive {next(iter(bad))}"):
             scatter(slab, 1.0, **bad)
@@ -197,8 +199,9 @@ def test_blur_keeps_the_middle_and_refuses_bad_widths(key):
     y = jax.random.normal(key, (3, 20))
     assert jnp.allclose(focal_blur(0.0, 2.0)(y), y, rtol=0, atol=1e-12)
     assert jnp.allclose(focal_blur(1.0, 2.5)(jnp.ones((1, 20)))[0, 5:15], 1, rtol=1e-12)
-    for bad in ((-1.0, 2.0), (1.0, 0.5), (1.0, 2.0, 0.0), (1.0, 2.0, 1.0, -1.0), (1.0, 2.0, 1.0, 0.0, "disc")):
-        with pytest.raises(ValueError):
+    wrong = ((-1.0, 2.0), (1.0, 0.5), (1.0, 2.0, 0.0), (1.0, 2.0, 1.0, -1.0), (np.nan, 2.0), (1.0, np.nan), (1.0, np.inf), (1.0, 2.0, np.nan))
+    for bad in (*wrong, (1.0, 2.0, 1.0, 0.0, "disc")):
+        with pytest.raises(ValueError, match="focal_blur (needs finite|knows)"):
             focal_blur(*bad)
 
 

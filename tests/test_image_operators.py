@@ -211,6 +211,7 @@ def test_whole_numbers_are_numbers(A):
         (lambda: blur(np.ones((3, 3)), (4, 4), "reflect"), "'reflect'"),
         (lambda: wiener(blur(np.ones((3, 3)), (4, 4), "zero"), np.ones((4, 4)), 1.0), "periodic"),
         (lambda: wiener(blur(np.ones((3, 3)), (4, 4)), np.ones((4, 4)), np.ones(4)), r"noise_to_signal \[4\]"),
+        (lambda: wiener(blur(np.ones((3, 3)), (4, 4)), np.ones((4, 4)), -1.0), "noise_to_signal >= 0"),
         (lambda: gaussian_kernel(0.0, (3, 3)), "sigma > 0"),
         (lambda: gaussian_kernel((1.0, 2.0, 3.0), (3, 3)), "one sigma or one an axis"),
         (lambda: downsample((9, 8), 2), r"shape \(9, 8\) and factors \(2, 2\)"),

@@ -59,6 +59,12 @@ def test_edge_of_iodine_and_its_gradient():
     assert mass_attenuation("water", jnp.float32(70.0)).dtype == jnp.float32
 
 
+def test_filters_are_pairs():
+    for bad in ({"filtration": ("aluminium", 6.0)}, {"filtration": (("aluminium",),)}, {"absorber": "cesium_iodide"}):
+        with pytest.raises(ValueError, match="pairs"):
+            spectrum(100.0, **bad)
+
+
 def test_energies_are_those_of_the_docstring():
     ends = [float(end) for end in re.search(r"any shape, in \[(.+?), (.+?)\]", mass_attenuation.__doc__).groups()]
     assert np.all(np.isfinite(mass_attenuation("water", np.array(ends))))

@@ -31,11 +31,12 @@ def focal_blur(focal_spot, magnification, detector_spacing=1.0, aperture=0.0, sh
       A `FocalBlur`: `[..., num_detectors]` to the same shape. `FocalBlur(kernel)` takes any kernel of odd length, a learned one say.
 
     Raises:
-      ValueError: for a negative width, a magnification below 1, a spacing that is not positive or an unknown shape.
+      ValueError: for a negative width, a magnification below 1, a spacing that is not positive, any of them not finite, or an unknown shape.
     """
-    if focal_spot < 0 or aperture < 0 or magnification < 1 or detector_spacing <= 0:
+    widths = (focal_spot, aperture, magnification, detector_spacing)
+    if not all(least <= width < math.inf for width, least in zip(widths, (0, 0, 1, 0), strict=True)) or detector_spacing == 0:
         widths = f"focal_spot {focal_spot}, aperture {aperture}, magnification {magnification}, detector_spacing {detector_spacing}"
-        raise ValueError(f"focal_blur needs widths >= 0, magnification >= 1 and a spacing > 0, got {widths}")
+        raise ValueError(f"focal_blur needs finite widths >= 0, magnification >= 1 and a spacing > 0, got {widths}")
     if shape not in ("box", "gaussian"):
         raise ValueError(f"focal_blur knows 'box' and 'gaussian', got {shape!r}")
     penumbra = focal_spot * (magnification - 1) / detector_spacing

@@ -1,6 +1,8 @@
 """The linear inverse of a blur that has the least mean squared error."""
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from medjax.operators.blur import Blur
 
@@ -23,7 +25,8 @@ def wiener(A: Blur, y, noise_to_signal):
       The estimate, like y.
 
     Raises:
-      ValueError: for a blur that is not periodic (solve its normal equations instead), or arrays that do not fit.
+      ValueError: for a blur that is not periodic (solve its normal equations instead), arrays that do not fit, or a known noise_to_signal that is
+        negative or NaN.
 
     Reference:
       Gonzalez & Woods, Digital Image Processing, section "Minimum Mean Square Error (Wiener) Filtering".
@@ -33,6 +36,8 @@ def wiener(A: Blur, y, noise_to_signal):
     ratio = jnp.asarray(noise_to_signal, jnp.finfo(y.dtype).dtype)
     if y.shape != A.shape or ratio.shape not in ((), A.shape):
         raise ValueError(f"image is {list(y.shape)} and noise_to_signal {list(ratio.shape)}, the blur says {list(A.shape)}")
+    if not isinstance(noise_to_signal, Tracer) and not np.all(np.asarray(noise_to_signal) >= 0):
+        raise ValueError("wiener needs noise_to_signal >= 0, got negative entries or NaN")
     transfer = A.transfer(y.dtype)
     if ratio.ndim:
         ratio = ratio[..., : transfer.shape[-1]]

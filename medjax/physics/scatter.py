@@ -30,13 +30,15 @@ def scatter(primary, open_beam, amplitude=0.02, alpha=0.0, beta=1.0, width=60.0,
       s, of the shape and unit of P. `transmission_counts` takes it as `background`.
 
     Raises:
-      ValueError: when num_axes is neither 1 nor 2, or a known width or spacing is not positive.
+      ValueError: when num_axes is neither 1 nor 2 or exceeds the axes of P, or a known width or spacing is not positive.
 
     Reference:
       Sun & Star-Lack (2010), Physics in Medicine and Biology 55, 6695-6720, for the form of the source term.
     """
     if num_axes not in (1, 2):
         raise ValueError(f"scatter needs num_axes 1 or 2, got {num_axes}")
+    if jnp.ndim(primary) < num_axes:
+        raise ValueError(f"scatter needs a primary with num_axes = {num_axes} axes or more, got shape {jnp.shape(primary)}")
     for name, length in {"width": width, "detector_spacing": detector_spacing}.items():
         if not isinstance(length, Tracer) and not 0 < length < np.inf:
             raise ValueError(f"scatter needs a positive {name} [mm], got {length}")

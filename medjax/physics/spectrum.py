@@ -56,8 +56,8 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
       A `Spectrum` of 140 bins from 10 to 150 keV; those above U are empty.
 
     Raises:
-      ValueError: for a known voltage or thickness out of range, an unknown detector or material, or where no photon is left: behind filters too
-        thick, in an absorber of no thickness or in an empty window.
+      ValueError: for a filter that is no pair, a known voltage or thickness out of range, an unknown detector or material, or where no photon is
+        left: behind filters too thick, in an absorber of no thickness or in an empty window.
 
     Reference:
       Computed with SpekPy 2.5.4, model casim: Poludniowski et al. (2021), https://doi.org/10.1002/mp.14945
@@ -69,7 +69,10 @@ def spectrum(voltage, filtration=(("aluminium", 6.0),), detector="integrating", 
         raise ValueError(f"spectrum knows detectors 'integrating' and 'counting', got {detector!r}")
     if window is not None and not window[0] < window[1]:
         raise ValueError(f"spectrum needs a window of (lowest, highest) energy, got {window}")
-    for material, thickness in (*filtration, *(() if absorber is None else (absorber,))):
+    layers = (*filtration, *(() if absorber is None else (absorber,)))
+    if any(not isinstance(layer, tuple | list) or len(layer) != 2 for layer in layers):
+        raise ValueError(f"spectrum needs pairs (material, thickness [mm]), filtration a sequence of them, got {filtration} and absorber {absorber}")
+    for material, thickness in layers:
         if not isinstance(thickness, Tracer) and not 0 <= thickness < np.inf:
             raise ValueError(f"spectrum needs thicknesses of 0 mm or more, got {thickness} of {material}")
     voltage = jnp.asarray(voltage, float)
