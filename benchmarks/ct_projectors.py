@@ -33,7 +33,8 @@ from medjax.phantoms.shepp_logan import shepp_logan, sinogram  # noqa: E402
 
 CASES = {"a": (256, 180, 363), "b": (512, 720, 736), "a, 60 views": (256, 60, 363), "a, 23 views": (256, 23, 363)}
 
-HALF_A_PIXEL_OFF = ("scikit_image", "deepinv")  # these turn about pixel n // 2, which is not the middle of an even image; so does their truth here
+SHIFT = {"scikit_image": 0.5, "deepinv": -0.5}
+"""Pixels right and down that the image lies off the centre about which these turn it, at an odd number of detectors; so does their truth here."""
 
 forward = jax.jit(lambda A, x: A(x))
 adjoint = jax.jit(lambda A, y: A.adjoint(y))
@@ -81,9 +82,9 @@ class Astra:
 
 
 def scikit_image(n, angles, num_detectors):
-    """Its `radon` and `iradon`, as (forward, adjoint, fbp); it takes as many detectors as the image has columns."""
+    """Its `radon` and `iradon`, as (forward, adjoint, fbp), of an odd number of detectors; it takes as many as the padded image has columns."""
     transform = importlib.import_module("skimage.transform")
-    size, degrees = num_detectors, np.rad2deg(angles)
+    size, degrees = num_detectors | 1, np.rad2deg(angles)
     before = (size - n + 1) // 2
     padding = ((before, size - n - before),) * 2
 
@@ -213,8 +214,8 @@ def parallel_case(name):
     rows, projections = [], {c: np.asarray(fns[0](image)) for c, fns in contenders.items()}
     for c, (Ax, Aty, inverse) in results.items():
         row = {f"case {name}": c} | columns[c]
-        row["bins"] = gap(projections[c], exact(n, angles, projections[c].shape[1], 0.5 * (c in HALF_A_PIXEL_OFF)).mean(2))
-        row["FBP [dB]"] = psnr(inverse, image, inside(n)) if inverse is not None and c not in HALF_A_PIXEL_OFF else float("nan")
+        row["bins"] = gap(projections[c], exact(n, angles, projections[c].shape[1], SHIFT.get(c, 0.0)).mean(2))
+        row["FBP [dB]"] = psnr(inverse, image, inside(n)) if inverse is not None and c not in SHIFT else float("nan")
         row["adjoint"] = mismatch(Ax, Aty, noise, noisy) if c != "deepinv" else float("nan")  # its adjoint is timed on other data
         row["to ASTRA"] = gap(projections[c], projections["ASTRA linear"]) if "medjax" in c and "ASTRA linear" in projections else float("nan")
         A = operators.get(c)
