@@ -18,7 +18,7 @@ def uniform_views(num_views: int, start: float = 0.0, stop: float = 180.0):
       ValueError: for no views or no whole number of them, or an arc that is not positive and finite.
     """
     if num_views < 1 or num_views % 1:
-        raise ValueError(f"a scan needs a whole number of views, at least one, got num_views {num_views}")
+        raise ValueError(f"a scan needs at least one view, and whole ones, got num_views {num_views}")
     if not -np.inf < start < stop < np.inf:
         raise ValueError(f"the arc of views needs finite start < stop [degrees], got {start} and {stop}")
     return np.deg2rad(start + (stop - start) * np.arange(num_views) / num_views)
