@@ -143,7 +143,7 @@ def peers(n, angles, num_detectors):
 
 
 def ours(A):
-    """(forward, adjoint, fbp) of NumPy arrays by a compiled medjax operator."""
+    """(forward, adjoint, fbp) by a compiled medjax operator."""
     return (lambda x: forward(A, x), lambda y: adjoint(A, y), lambda y: reconstruct(A, y))
 
 
@@ -156,10 +156,14 @@ def exact(n, angles, num_detectors, shift=0.0):
 
 
 def times_of(contenders, data, reference):
-    """name -> the columns of times and ratios to `reference` that every table has, and the results of forward, adjoint and FBP."""
+    """name -> the columns of times and ratios to `reference` that every table has, and the results of forward, adjoint and FBP.
+
+    Contenders get the data as arrays of their own kind, on the device where they work.
+    """
     columns, results = {c: {} for c in contenders}, {c: [None] * 3 for c in contenders}
     for i, column in enumerate(COLUMNS):
-        times, found = race({c: (lambda fn=fns[i], a=data[i]: fn(a)) for c, fns in contenders.items() if fns[i]})
+        own = {c: jnp.asarray(data[i]) if c.startswith(("medjax", "scico", "mbirjax")) else data[i] for c in contenders}
+        times, found = race({c: (lambda fn=fns[i], a=own[c]: fn(a)) for c, fns in contenders.items() if fns[i]})
         for c in contenders:
             columns[c][f"{column} [ms]"] = milliseconds(times[c]) if c in times else float("nan")
             columns[c][f"x {column}"] = faster(times[c], times[reference]) if {c, reference} <= set(times) else float("nan")

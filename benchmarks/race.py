@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -12,17 +13,17 @@ import jax
 import numpy as np
 
 
-def race(contenders, turns=15, seconds=20.0, calls=3):
+def race(contenders, turns=15, seconds=20.0, turn=0.05):
     """Times of contenders that take turns, AAA BBB AAA BBB ..., after one call each to compile.
 
-    A reconstruction calls its operator over and over, so in each turn a contender runs `calls` times in a row; one that takes longer than
-    half a second, once.
+    A reconstruction calls its operator over and over, so in each turn a contender runs several times in a row: three times, or as often as fill
+    `turn`, so that what its neighbour left in the caches is a small part; one that takes longer than half a second, once.
 
     Args:
       contenders: name -> function without arguments, which returns when its answer is there (JAX arrays are waited for here).
       turns: the most.
       seconds: after which no new turn begins, but for the third.
-      calls: how often in a row.
+      turn: the least that a turn lasts [s], for those faster than half a second.
 
     Returns:
       name -> `[turns]` seconds, the medians of the turns; name -> result.
@@ -32,18 +33,19 @@ def race(contenders, turns=15, seconds=20.0, calls=3):
         results[name] = jax.block_until_ready(fn())
         clock = time.perf_counter()
         jax.block_until_ready(fn())
-        in_a_row[name] = 1 if time.perf_counter() - clock > 0.5 else calls
+        took = time.perf_counter() - clock
+        in_a_row[name] = 1 if took > 0.5 else max(3, math.ceil(turn / took))
     times, begin = {name: [] for name in contenders}, time.perf_counter()
     for i in range(turns):
         if i >= 3 and time.perf_counter() - begin > seconds:
             break
         for name, fn in contenders.items():
-            turn = []
+            row = []
             for _ in range(in_a_row[name]):
                 clock = time.perf_counter()
                 jax.block_until_ready(fn())
-                turn.append(time.perf_counter() - clock)
-            times[name].append(np.median(turn))
+                row.append(time.perf_counter() - clock)
+            times[name].append(np.median(row))
     return {name: np.array(t) for name, t in times.items()}, results
 
 

@@ -48,7 +48,7 @@ def loop_rows():
     sigmas = karras(NUM_STEPS, 0.01, 10.0)
     functions = {"sample": jax.jit(loop), "bare calls": jax.jit(bare)}
     calls = {name: (lambda fn=fn: fn(params, jax.random.key(0), sigmas, A, y, x)) for name, fn in functions.items()}
-    times, _ = race(calls, calls=1, seconds=60)
+    times, _ = race(calls, seconds=60)
     num_traces = len(traces)
     memory = [temporaries(loop, params, jax.random.key(0), karras(steps, 0.01, 10.0), A, y, x) for steps in (10, 1000)]
     rows = []

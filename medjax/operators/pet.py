@@ -33,7 +33,7 @@ def pet(projector: Operator, mu=None, normalisation=1.0):
     Reference:
       Shepp & Vardi (1982), Maximum likelihood reconstruction for emission tomography, https://doi.org/10.1109/TMI.1982.4307558
     """
-    if np.iscomplexobj(normalisation) or np.iscomplexobj(mu):
+    if np.iscomplexobj(normalisation) or (mu is not None and np.iscomplexobj(mu)):
         raise ValueError("pet needs a real mu [1/mm] and a real normalisation, got complex numbers")
     if mu is not None and not isinstance(mu, Tracer) and not np.all(np.isfinite(mu)):
         raise ValueError("pet needs a finite mu [1/mm], got NaN or infinity")
