@@ -19,7 +19,7 @@ demo: venv
 	$(BIN)/python sample.py --output out/demo $(DEMO)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: test
 	$(BIN)/ruff check .

@@ -142,8 +142,11 @@ def _moved(A, x):
     return ndimage.map_coordinates(np.asarray(x), places, order=1, mode=mode)
 
 
+_jitted_pet = jax.jit(pet)
+
+
 def _pet(key):
-    return pet(parallel_beam(12, ANGLES, model="joseph"), 0.1 * jax.random.uniform(key, (12, 12)), jax.random.uniform(key, (6, 17)))
+    return _jitted_pet(parallel_beam(12, ANGLES, model="joseph"), 0.1 * jax.random.uniform(key, (12, 12)), jax.random.uniform(key, (6, 17)))
 
 
 def echoes(A, x):

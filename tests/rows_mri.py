@@ -91,9 +91,12 @@ def _toeplitz_parts(key):
     return points(key, (40,), (6, 7)), jax.random.uniform(key, (40,))
 
 
+_jitted_toeplitz = jax.jit(toeplitz)
+
+
 def _toeplitz(key):
     k, weights = _toeplitz_parts(key)
-    return toeplitz(nufft(k, (6, 7), width=9, oversampling=2.0), weights)
+    return _jitted_toeplitz(nufft(k, (6, 7), width=9, oversampling=2.0), weights)
 
 
 def _toeplitz_truth(A, x):

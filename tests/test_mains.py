@@ -19,6 +19,14 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory):
+    """Let the mains share what they compile: one after the other they would compile the same programs for minutes."""
+    # level 3: programs read back from disk warn that they were compiled for a processor with preferences, too
+    ENVIRONMENT.update(JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("programs")), TF_CPP_MIN_LOG_LEVEL="3")
+    ENVIRONMENT.update(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.1", JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1")
+
+
 def python(main, *arguments, cwd=ROOT):
     """Finished process of a main, by default called at the repository root."""
     words = [sys.executable, *(["-c"] if main == "-c" else [str(ROOT / main)]), *map(str, arguments)]

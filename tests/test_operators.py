@@ -23,10 +23,11 @@ VARIANTS = {
     *("cone_beam_flat", "cone_vectors_views"),
     *("sense_odd", "blur_wide", "blur_zero", "blur_volume", "downsample_cubic", "inpaint_channels", "gradient_volume", "nufft_finufft"),
 }
-cases = pytest.mark.parametrize("row", OPERATORS.values(), ids=OPERATORS)
-kinds = pytest.mark.parametrize(
-    "row", [row for name, row in OPERATORS.items() if name not in VARIANTS], ids=[n for n in OPERATORS if n not in VARIANTS]
-)
+KINDS = [name for name in OPERATORS if name not in VARIANTS]
+CASES = [*KINDS, *(name for name in OPERATORS if name in VARIANTS)]
+# of scope "module", so that all tests of a row follow each other and find its programs compiled already
+cases = pytest.mark.parametrize("row", [OPERATORS[name] for name in CASES], ids=CASES, scope="module")
+kinds = pytest.mark.parametrize("row", [OPERATORS[name] for name in KINDS], ids=KINDS, scope="module")
 SINGLE = {jnp.dtype("float64"): jnp.float32, jnp.dtype("complex128"): jnp.complex64}
 
 # nearly all the time of these tests goes into compiling; without the optimiser it takes a quarter

@@ -16,7 +16,7 @@ from medjax.training.state import initial_state, make_optimizer, train_step
 from medjax.training.weights import load_weights, save_weights
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trainer():
     """A small prior of random squares, ready to step."""
     network = unet(width=8, multipliers=(1, 2), attention_levels=())
@@ -27,7 +27,7 @@ def trainer():
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
     optimizer = make_optimizer(1e-2, 2, 10, 1.0)
     loss_fn = score_matching(lambda p: edm(lambda x, s: network.apply(p, x, s), 0.5), 0.5)
-    step = jax.jit(train_step(loss_fn, optimizer, draw, 2, 0.9))
+    step = jax.jit(train_step(loss_fn, optimizer, draw, 2, 0.9), compiler_options={"xla_backend_optimization_level": 0})
     return SimpleNamespace(state=initial_state(params, optimizer), step=step, key=jax.random.key(7))
 
 
