@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick_jit
 
 from medjax.phantoms.brain import LABELS, brain
 from medjax.phantoms.smooth_field import smooth_field
@@ -27,7 +28,7 @@ LITERATURE = {
 @functools.cache
 def _compiled(contrast, size):
     draw = jax.vmap(lambda key, probability: brain(key, size, contrast, tumour_probability=probability), in_axes=(0, None))
-    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})  # these tests spend their time on compiling
+    return quick_jit(draw)
 
 
 @functools.cache

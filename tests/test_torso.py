@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick_jit
 
 from medjax.phantoms.texture import texture
 from medjax.phantoms.torso import LABELS, torso
@@ -30,7 +31,7 @@ def keys():
 
 @pytest.fixture(scope="module")
 def draw():
-    return jax.jit(lambda keys: jax.lax.map(lambda key: torso(key, 128, num_nodules=1), keys, batch_size=8))
+    return quick_jit(lambda keys: jax.lax.map(lambda key: torso(key, 128, num_nodules=1), keys, batch_size=8))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def torsos(keys, draw):
 
 @pytest.fixture(scope="module")
 def halves(keys):
-    halved = jax.jit(lambda keys: jax.lax.map(lambda key: torso(key, 64, num_nodules=1), keys, batch_size=8))
+    halved = quick_jit(lambda keys: jax.lax.map(lambda key: torso(key, 64, num_nodules=1), keys, batch_size=8))
     return jax.tree.map(np.asarray, halved(keys))
 
 

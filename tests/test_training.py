@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import quick_jit
 
 from medjax.diffusion.edm import edm
 from medjax.diffusion.score_matching import score_matching
@@ -24,10 +25,10 @@ def trainer():
     def draw(key):
         return jnp.zeros((16, 16), jnp.float32).at[:8, :8].set(jax.random.normal(key, (), jnp.float32))
 
-    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
+    params = quick_jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
     optimizer = make_optimizer(1e-2, 2, 10, 1.0)
     loss_fn = score_matching(lambda p: edm(lambda x, s: network.apply(p, x, s), 0.5), 0.5)
-    step = jax.jit(train_step(loss_fn, optimizer, draw, 2, 0.9), compiler_options={"xla_backend_optimization_level": 0})
+    step = quick_jit(train_step(loss_fn, optimizer, draw, 2, 0.9))
     return SimpleNamespace(state=initial_state(params, optimizer), step=step, key=jax.random.key(7))
 
 
