@@ -49,6 +49,15 @@ def take(array, index):
     return array.at[index].get(mode="promise_in_bounds")
 
 
+def rounding_margin(size, dtype) -> float:
+    """What to add before a position on a grid of `size` points is rounded down to the point below it.
+
+    A compiler may compute a position twice, with and without fused products, for the index and for the weight. Positions of regular geometries are
+    whole numbers, where the two may round to different points; a hair above, they do not. The weight stays that of the position itself.
+    """
+    return 16 * float(jnp.finfo(dtype).eps) * size
+
+
 def checked_shape(a, wanted, what: str):
     """a where it has the shape that a geometry wants.
 
