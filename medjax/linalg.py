@@ -49,13 +49,32 @@ def take(array, index):
     return array.at[index].get(mode="promise_in_bounds")
 
 
-def rounding_margin(size, dtype) -> float:
-    """What to add before a position on a grid of `size` points is rounded down to the point below it.
+def take_along(lines, index):
+    """`lines[k, index[k]]` for unsigned indices known to be in bounds."""
+    return jnp.take_along_axis(lines, index, axis=1, mode="promise_in_bounds")
 
-    A compiler may compute a position twice, with and without fused products, for the index and for the weight. Positions of regular geometries are
-    whole numbers, where the two may round to different points; a hair above, they do not. The weight stays that of the position itself.
+
+def hair(size, dtype) -> float:
+    """What to add to a position on a grid of `size` points before it is rounded down: 4 eps size.
+
+    A compiler may compute a position twice, with and without fused products, for an index and for a weight. Positions of regular geometries are whole
+    numbers, where the two may round to different points; a hair below, where the step is then, hardly any lie.
     """
-    return 16 * float(jnp.finfo(dtype).eps) * size
+    return 4 * float(jnp.finfo(dtype).eps) * size
+
+
+def below(position, size):
+    """The whole number below a position on a grid of `size` points, or a `hair` above it, as a float."""
+    return jnp.floor(position + hair(size, position.dtype))
+
+
+def cell(position, size):
+    """For linear interpolation at positions >= 0 on a grid of `size` points: the index of the point below, uint32, and the weight of the next.
+
+    Unsigned, for JAX would ask a signed index whether it counts from the end.
+    """
+    lower = (position + hair(size, position.dtype)).astype(jnp.uint32)
+    return lower, position - lower.astype(position.dtype)
 
 
 def checked_shape(a, wanted, what: str):

@@ -239,21 +239,19 @@ class ConeBeam:
 
         def view(geometry):
             height, steep, origin, slope, near, gain = geometry
-            start = jnp.where(steep, 0, n + 3)
+            start = jnp.where(steep, 0, n + 3).astype(jnp.uint32)
             origin = origin + ((n - 1) / 2 + 1)
 
             def slices(plane, h):
-                position = jnp.clip(origin + h * slope, 0, n + 1)
-                lower = position.astype(jnp.int32)
-                weight = (position - lower)[:, None]
-                return linalg.take(plane, start + lower) * (1 - weight) + linalg.take(plane, start + lower + 1) * weight
+                lower, weight = linalg.cell(jnp.clip(origin + h * slope, 0, n + 1), n)
+                index, weight = start + lower, weight[:, None]
+                return linalg.take(plane, index) * (1 - weight) + linalg.take(plane, index + 1) * weight
 
             def rows(columns, h):
                 first, step = self._heights_on(jnp.maximum((h - near) * gain, self._nearest()), height, dtype)
                 position = jnp.clip(first[:, None] + step[:, None] * r + 1, 0, self.num_slices + 1)
-                lower = position.astype(jnp.uint32)
-                weight = position - lower.astype(dtype)
-                return _along(columns, lower) * (1 - weight) + _along(columns, lower + 1) * weight
+                lower, weight = linalg.cell(position, self.num_slices)
+                return linalg.take_along(columns, lower) * (1 - weight) + linalg.take_along(columns, lower + 1) * weight
 
             def step(carry, current):
                 # what is carried is computed once; XLA would compute `slices` again for each of its readers
@@ -314,11 +312,11 @@ class ConeBeam:
         num_taps = self._row_taps()
         inverse = 1 / step
         centre = jnp.arange(self.num_slices, dtype=dtype)[None, :]
-        lowest = jnp.floor((centre - 1) * inverse[:, None] - (first * inverse)[:, None]) + 1
+        lowest = linalg.below((centre - 1) * inverse[:, None] - (first * inverse)[:, None], self.num_rows + self.num_slices) + 1
         lowest = jnp.clip(lowest, -num_taps, self.num_rows)
         index = (lowest + num_taps).astype(jnp.uint32)
         distance = first[:, None] + step[:, None] * lowest - centre
-        taps = (_along(rows, index + i) * jnp.maximum(0, 1 - jnp.abs(distance + i * step[:, None])) for i in range(num_taps))
+        taps = (linalg.take_along(rows, index + i) * jnp.maximum(0, 1 - jnp.abs(distance + i * step[:, None])) for i in range(num_taps))
         return sum(taps, start=jnp.zeros((), rows.dtype))
 
     def _columns_of_pixels(self, h, steps, steep, position, cos, sin):
@@ -331,7 +329,7 @@ class ConeBeam:
             return (divergent_rays.positions(centre, *span) - first) / self.column_spacing
 
         def taps(ends, mine):
-            lowest = jnp.floor(jnp.minimum(*ends)) + 1
+            lowest = linalg.below(jnp.minimum(*ends), self.num_columns + self.image_size) + 1
             wanted = jnp.clip(lowest, -num_taps, self.num_columns).astype(jnp.int32)[:, None] + jnp.arange(num_taps, dtype=jnp.int32)[None, :]
             index = jnp.clip(wanted, 0, self.num_columns - 1)
             hat = jnp.maximum(0, 1 - jnp.abs(linalg.take(position, index) - steps[:, None]))
@@ -341,8 +339,3 @@ class ConeBeam:
         in_column = taps((column(h, steps - 1), column(h, steps + 1)), ~steep)
         index, weight = (jnp.concatenate(both) for both in zip(in_row, in_column, strict=True))
         return index, weight
-
-
-def _along(lines, index):
-    """`lines[k, index[k]]` for unsigned indices known to be in bounds."""
-    return jnp.take_along_axis(lines, index, axis=1, mode="promise_in_bounds")

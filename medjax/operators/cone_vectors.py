@@ -200,10 +200,9 @@ class ConeVectors:
             def step(total, j):
                 index, weights = (j.astype(jnp.int32) + 1) * strides[axis], []
                 for slope, origin, end, i in zip(slopes, origins, ends, minor, strict=True):
-                    position = jnp.clip(origin + (j - start) * slope + 1, 0, end + 1)
-                    lower = position.astype(jnp.int32)
-                    weights.append(position - lower)
-                    index = index + lower * strides[i]
+                    lower, weight = linalg.cell(jnp.clip(origin + (j - start) * slope + 1, 0, end + 1), max(shape))
+                    weights.append(weight)
+                    index = index + lower.astype(jnp.int32) * strides[i]
                 index = jnp.where(j < layers, index, 0)
                 rows, columns = ((1 - w, w) for w in weights)
                 for (p, a), (q, b) in itertools.product(enumerate(rows), enumerate(columns)):
@@ -231,7 +230,7 @@ class ConeVectors:
                 layer, z = inputs
                 apart = [z - ray[0][0], row - ray[0][1], column - ray[0][2]]
                 first = [
-                    jnp.clip(jnp.floor(image - reach) + 1, -t, size)
+                    jnp.clip(linalg.below(image - reach, size + n) + 1, -t, size)
                     for image, reach, t, size in zip(_image(ray, apart), self.reach, taps, (self.num_rows, self.num_columns), strict=True)
                 ]
                 corner = (first[0].astype(jnp.int32) + taps[0]) * (self.num_columns + 2 * taps[1]) + first[1].astype(jnp.int32) + taps[1]

@@ -89,8 +89,7 @@ def _backprojected(A, filtered, first, refinement, dtype):
         lateral, depth = x * cos - below * sin, source + x * sin + below * cos
         position = divergent_rays.positions(lateral / depth, A.source_to_detector, A.detector)
         position = jnp.clip((position - first) * (refinement / A.detector_spacing) + 1, 0, last + 1)
-        lower = position.astype(jnp.uint32)
-        weight = position - lower.astype(dtype)
+        lower, weight = linalg.cell(position, last)
         value = linalg.take(row, lower) * (1 - weight) + linalg.take(row, lower + 1) * weight
         square = depth**2 if A.detector == "flat" else depth**2 + lateral**2
         return total + value * (source**2 / square), None

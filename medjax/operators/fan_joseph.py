@@ -88,13 +88,11 @@ class FanJoseph:
         padding = ((0, 0), (1, 2))  # zeros outside the image, so that clipped positions read 0
         lines = jnp.concatenate([jnp.pad(upwards, padding), jnp.pad(upwards.T, padding)], axis=1)
         start = jnp.where(steep, 0, n + 3).astype(jnp.uint32)
-        origin, margin = origin + ((n - 1) / 2 + 1), linalg.rounding_margin(n, dtype)
+        origin = origin + ((n - 1) / 2 + 1)
 
         def step(total, row):
             line, height = row
-            position = jnp.clip(origin + height * slope, 0, n + 1)
-            lower = (position + margin).astype(jnp.uint32)  # unsigned: JAX would ask a signed index whether it counts from the end
-            weight = position - lower.astype(dtype)
+            lower, weight = linalg.cell(jnp.clip(origin + height * slope, 0, n + 1), n)
             index = start + lower
             return total + linalg.take(line, index) * (1 - weight) + linalg.take(line, index + 1) * weight, None
 
@@ -110,7 +108,7 @@ class FanJoseph:
         span = (self.source_to_detector / self.pixel_size, self.detector)
         spacing = self.detector_spacing / self.pixel_size
         num_taps = min(num_detectors, divergent_rays.most_taps(n, source, span[0], spacing, self.detector))
-        s, margin = self.positions(dtype) / self.pixel_size, linalg.rounding_margin(num_detectors + n, dtype)
+        s = self.positions(dtype) / self.pixel_size
         tangent = divergent_rays.tangents(s, *span)
         along = divergent_rays.lines(tangent[None, :], cos[:, None], sin[:, None], source)[1]
         weights = (self.pixel_size * jnp.sqrt(1 + tangent**2))[None, :] / along**2
@@ -125,8 +123,8 @@ class FanJoseph:
             # a hat function ends at the four neighbours: the first ray under it runs beside one of them
             sideways = jnp.minimum((lateral - cos) / (depth - sin), (lateral + cos) / (depth + sin))
             upwards = jnp.minimum((lateral - sin) / (depth + cos), (lateral + sin) / (depth - cos))
-            first = jnp.floor((divergent_rays.positions(jnp.minimum(sideways, upwards), *span) - s[0]) / spacing + margin) + 1
-            first = jnp.clip(first, -num_taps, num_detectors)
+            first = (divergent_rays.positions(jnp.minimum(sideways, upwards), *span) - s[0]) / spacing
+            first = jnp.clip(linalg.below(first, num_detectors + n) + 1, -num_taps, num_detectors)
             index = (first + num_taps).astype(jnp.uint32)
 
             def tap(i, total):

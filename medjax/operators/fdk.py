@@ -79,10 +79,8 @@ def _backprojected(A, columns, s, refinement, dtype):
 
     def slices(rows, scale, height):
         position = ((z[None, :] - height) * scale[:, None] - v) / A.row_spacing + 1
-        position = jnp.clip(position, 0, A.num_rows + 1)
-        lower = position.astype(jnp.uint32)
-        weight = position - lower.astype(dtype)
-        value = _along(rows, lower) * (1 - weight) + _along(rows, lower + 1) * weight
+        lower, weight = linalg.cell(jnp.clip(position, 0, A.num_rows + 1), A.num_rows)
+        value = linalg.take_along(rows, lower) * (1 - weight) + linalg.take_along(rows, lower + 1) * weight
         return value * ((source / A.source_to_detector * scale) ** 2)[:, None]
 
     def row(y):
@@ -91,8 +89,8 @@ def _backprojected(A, columns, s, refinement, dtype):
             lateral, depth = across * cos + y * sin, source + across * sin - y * cos
             position = divergent_rays.positions(lateral / depth, A.source_to_detector, A.detector)
             position = jnp.clip((position - s) * (refinement / A.column_spacing) + 1, 0, last + 1)
-            lower = position.astype(jnp.int32)
-            weight = (position - lower)[:, None]
+            lower, weight = linalg.cell(position, last)
+            weight = weight[:, None]
             rows = linalg.take(lines, lower) * (1 - weight) + linalg.take(lines, lower + 1) * weight
             scale = A.source_to_detector / (depth if A.detector == "flat" else jnp.sqrt(depth**2 + lateral**2))
             total, *previous = carry  # what is carried is computed once, see `cone_beam`
@@ -105,8 +103,3 @@ def _backprojected(A, columns, s, refinement, dtype):
         return total + slices(*previous)
 
     return jnp.transpose(lax.map(row, -across), (2, 0, 1))
-
-
-def _along(lines, index):
-    """`lines[k, index[k]]` for unsigned indices known to be in bounds."""
-    return jnp.take_along_axis(lines, index, axis=1, mode="promise_in_bounds")

@@ -170,7 +170,7 @@ class Nufft:
             # the period in floats, which are exact for it and know no overflow; the rest in integers, so that no digit of k is lost
             whole, rest = jnp.divmod(jnp.mod(nearest, n).astype(jnp.int32) * g, n)
             place = (rest.astype(dtype) + (k[:, axis] - nearest) * g) / n - self.width / 2
-            first = lax.stop_gradient(jnp.ceil(place))
+            first = lax.stop_gradient(-linalg.below(-place, self.width))
             start = jnp.mod(whole + first.astype(jnp.int32), g)
             tap = jnp.arange(self.width, dtype=jnp.int32)[:, None]
             sign = 1 - 2 * ((start[None] + tap) & 1)  # the image lies in the middle of the padded one

@@ -12,8 +12,6 @@ from medjax.operators.chosen_views import chosen_views
 from medjax.operators.linogram import Linogram, check_taps, linogram
 from medjax.typing import Leaf
 
-OVERSAMPLING = 1.5
-
 
 def parallel_fourier(image_size, angles, num_detectors, detector_spacing=1.0, pixel_size=1.0, detector_offset=0.0, num_taps=5):
     r"""Line integrals of an image of square pixels, averaged over detector bins, along parallel rays.

@@ -82,16 +82,13 @@ class ParallelJoseph:
         upwards = x[::-1]
         padding = ((0, 0), (1, 2))  # zeros outside the image, so that clipped positions read 0
         lines = jnp.concatenate([jnp.pad(upwards, padding), jnp.pad(upwards.T, padding)], axis=1)
-        start = jnp.where(steep, 0, n + 3)[:, None]
+        start = jnp.where(steep, 0, n + 3).astype(jnp.uint32)[:, None]
         origin = self._detectors(dtype)[None, :] / along + ((n - 1) / 2 + 1)
         slope = across / along
-        margin = linalg.rounding_margin(n, dtype)
 
         def step(total, row):
             line, height = row
-            position = jnp.clip(origin - height * slope, 0, n + 1)
-            lower = (position + margin).astype(jnp.int32)
-            weight = position - lower
+            lower, weight = linalg.cell(jnp.clip(origin - height * slope, 0, n + 1), n)
             index = start + lower
             return total + linalg.take(line, index) * (1 - weight) + linalg.take(line, index + 1) * weight, None
 
@@ -107,14 +104,14 @@ class ParallelJoseph:
         num_taps = math.ceil(2 / spacing)
         along = jnp.maximum(jnp.abs(cos), jnp.abs(sin))
         x = jnp.arange(n, dtype=dtype) - (n - 1) / 2
-        first_detector, margin = self._detectors(dtype)[0], linalg.rounding_margin(self.num_detectors + n, dtype)
+        first_detector = self._detectors(dtype)[0]
         weighted = jnp.pad(y * (self.pixel_size / along)[:, None], ((0, 0), (num_taps, num_taps)))
 
         def step(total, view):
             row, cos, sin, along = view
             centre = ((x * cos)[None, :] - (x * sin)[:, None] - first_detector) / spacing  # row 0 is the top: y = -x reversed
             radius = along / spacing
-            tap = jnp.clip(jnp.floor(centre - radius + margin) + 1, -num_taps, self.num_detectors)
+            tap = jnp.clip(linalg.below(centre - radius, self.num_detectors + n) + 1, -num_taps, self.num_detectors)
             index = tap.astype(jnp.int32) + num_taps
             distance = centre - tap
             for i in range(num_taps):

@@ -143,7 +143,7 @@ class Ultrasound:
         x, z = self.grid
         delay = out + jnp.hypot(x - element, z) / self.sound_speed
         position = jnp.clip((delay - self.first_time) * self.sampling_rate, -1, self.num_samples)
-        cell = jnp.clip(jnp.floor(position), -1, self.num_samples - 1)
+        cell = jnp.clip(linalg.below(position, self.num_samples), -1, self.num_samples - 1)
         turns = delay * self.frequency
         phase = lax.complex(jnp.cos(2 * jnp.pi * turns), -jnp.sin(2 * jnp.pi * turns))
         heard = phase if self.f_number == 0 else jnp.where(2 * self.f_number * jnp.abs(x - element) <= z, phase, 0)

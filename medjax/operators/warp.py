@@ -86,7 +86,7 @@ class Warp:
             grid = jnp.arange(n, dtype=self.field.dtype).reshape(-1, *(1,) * (len(shape) - 1 - axis))
             bounds = (-1, n) if self.boundary == "zero" else (0, n - 1)
             position = jnp.clip(self.field[axis] + jnp.broadcast_to(grid, shape), *bounds)
-            cell = jnp.clip(jnp.floor(position), -1, n - 1)
+            cell = jnp.clip(linalg.below(position, n), -1, n - 1)
             lower.append(cell.astype(jnp.int32) + 1)
             upper_weight.append((position - cell).astype(dtype))
         for corner in itertools.product((0, 1), repeat=len(shape)):
