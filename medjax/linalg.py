@@ -1,5 +1,6 @@
 """Linear algebra without matrices: maps with a hand-written adjoint, inner products, conjugate gradient, operator norm."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from scipy import fft
+
+from medjax.typing import Leaf, Operator
 
 
 def vdot(a, b):
@@ -19,6 +22,17 @@ def vdot(a, b):
 def norm(a):
     """Euclidean norm over all leaves of a pytree: a scalar."""
     return jnp.sqrt(vdot(a, a))
+
+
+def change(x, previous):
+    """||x - previous|| / ||x|| over all leaves, the usual `Info.change`; where x is 0, ||previous||."""
+    size = norm(x)
+    return norm(jax.tree.map(jnp.subtract, x, previous)) / jnp.where(size > 0, size, 1)
+
+
+def gradient(value: Callable) -> Callable:
+    """The gradient of a real function of real or complex pytrees: the direction u with d value = Re <u, dx> (`jax.grad` gives its conjugate)."""
+    return lambda x: jax.tree.map(jnp.conj, jax.grad(value)(x))
 
 
 def inexact(x):
@@ -132,6 +146,31 @@ def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
     return z[1] + _zero_tied_to(z[0], out.dtype)
 
 
+def gram(A, weight=None):
+    """`x -> A^H W A x` for a diagonal W, a number or like A x, 1 if None; by A's own `normal` where it has one and W is a number."""
+    if hasattr(A, "normal") and (weight is None or jnp.ndim(weight) == 0):
+        return A.normal if weight is None else lambda x: weight * A.normal(x)
+    return lambda x: A.adjoint(A(x) if weight is None else weight * A(x))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """`x -> left A(right x)` with real arrays left and right: a whitened, preconditioned A, for its norm."""
+
+    A: Operator
+    left: Leaf = 1.0
+    right: Leaf = 1.0
+
+    def __call__(self, x):
+        """left A right x."""
+        return self.left * self.A(self.right * x)
+
+    def adjoint(self, y):
+        """right A^H left y."""
+        return self.right * self.A.adjoint(self.left * y)
+
+
 def difference(x, num_axes: int = 2):
     """Forward differences along the first axes, `[h, w, ...]` -> `[2, h, w, ...]`, zero across the border; its squared norm is below 4 num_axes."""
     return jnp.stack([jnp.diff(x, axis=i, append=lax.slice_in_dim(x, x.shape[i] - 1, None, axis=i)) for i in range(num_axes)])
@@ -213,7 +252,7 @@ def operator_norm(A, x, num_steps: int = 30, key=None):
     v = _lanczos(A, x, num_steps, key)[2]
     Av = A(v)
     square = vdot(Av, Av) / vdot(v, v)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0).astype(_real_dtype(x))
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0).astype(real_dtype(x))
 
 
 def operator_norm_bounds(A, x, num_steps: int = 30, key=None, failure: float = 1e-6):
@@ -257,9 +296,27 @@ def operator_norm_bounds(A, x, num_steps: int = 30, key=None, failure: float = 1
     return lower.astype(betas.dtype), jnp.sqrt(jnp.maximum(ritz[-1], 0) + gap) * roundings
 
 
-def _real_dtype(x):
-    """The real dtype of the leaves of x."""
+def real_dtype(x):
+    """The real dtype of the leaves of a pytree of arrays or `ShapeDtypeStruct`."""
     return jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).dtype
+
+
+def flat(x):
+    """All leaves of a pytree as one real vector; complex arrays count as pairs of reals."""
+    return jnp.concatenate([part.ravel() for a in jax.tree.leaves(x) for part in ([a.real, a.imag] if jnp.iscomplexobj(a) else [a])])
+
+
+def flattening(like):
+    """The length of `flat` of a pytree of arrays or `ShapeDtypeStruct`, and its inverse, vector -> pytree."""
+    leaves, tree = jax.tree.flatten(like)
+    sizes = [math.prod(a.shape) * (1 + jnp.issubdtype(a.dtype, jnp.complexfloating)) for a in leaves]
+
+    def unflat(vector):
+        parts = jnp.split(vector, list(itertools.accumulate(sizes))[:-1])
+        halves = [lax.complex(*jnp.split(p, 2)) if jnp.issubdtype(a.dtype, jnp.complexfloating) else p for p, a in zip(parts, leaves, strict=True)]
+        return jax.tree.unflatten(tree, [h.reshape(a.shape).astype(a.dtype) for h, a in zip(halves, leaves, strict=True)])
+
+    return sum(sizes), unflat
 
 
 def _lanczos(A, x, num_steps, key):
@@ -267,17 +324,8 @@ def _lanczos(A, x, num_steps, key):
 
     Complex arrays count as pairs of reals, so that the real inner product is meant throughout.
     """
-    leaves, tree = jax.tree.flatten(x)
-    dtype, sizes = _real_dtype(x), [math.prod(a.shape) * (1 + jnp.issubdtype(a.dtype, jnp.complexfloating)) for a in leaves]
-    size, num = sum(sizes), min(num_steps, sum(sizes))
-
-    def flat(u):
-        return jnp.concatenate([part.ravel() for a in jax.tree.leaves(u) for part in ([a.real, a.imag] if jnp.iscomplexobj(a) else [a])])
-
-    def unflat(vector):
-        parts = jnp.split(vector, list(itertools.accumulate(sizes))[:-1])
-        halves = [lax.complex(*jnp.split(p, 2)) if jnp.issubdtype(a.dtype, jnp.complexfloating) else p for p, a in zip(parts, leaves, strict=True)]
-        return jax.tree.unflatten(tree, [h.reshape(a.shape).astype(a.dtype) for h, a in zip(halves, leaves, strict=True)])
+    dtype, (size, unflat) = real_dtype(x), flattening(x)
+    num = min(num_steps, size)
 
     def step(carry, j):
         basis, scale = carry

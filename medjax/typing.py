@@ -42,10 +42,21 @@ class Functional(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """`init(x0) -> state`, `step(state) -> (state, info)`; `state.x` is the iterate."""
+    """`init(x0) -> state`, `step(state) -> (state, info)`; `state.x` is the iterate, `info` an `Info`."""
 
     init: Callable[[Any], Any]
     step: Callable[[Any], tuple[Any, Any]]
+
+
+class Info(NamedTuple):
+    """What a step of a solver tells, real scalars of one dtype.
+
+    change: relative, 0 at the solution: ||x_{k+1} - x_k|| / ||x_{k+1}|| where the solver's docstring says nothing else; not finite where x is not.
+    step_ratio: the step size over the largest one that the curvature seen in this step permits: above 1 it is beyond its bound; 0 where none is seen.
+    """
+
+    change: Array
+    step_ratio: Array
 
 
 class Kernel(NamedTuple):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.operators import divergent_rays
 from medjax.operators.chosen_views import chosen_views
 from medjax.typing import Leaf
@@ -110,7 +110,7 @@ def cone_beam(
 
 def _warn_of_loss(A):
     """Say how much of the volume the detector never sees completely."""
-    if not divergent_rays.is_concrete(A.heights, A.row_offset, A.column_offset):
+    if not checks.is_concrete(A.heights, A.row_offset, A.column_offset):
         return
     half = A.num_columns * A.column_spacing / 2
     first, last = (float(divergent_rays.fan_angles(A.column_offset + s, A.source_to_detector, A.detector)) for s in (-half, half))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.operators import divergent_rays
 from medjax.operators.chosen_views import chosen_views
 from medjax.typing import Leaf
@@ -62,12 +62,12 @@ def cone_vectors(image_size, num_slices, vectors, num_rows, num_columns, pixel_s
     slice_spacing = pixel_size if slice_spacing is None else slice_spacing
     divergent_rays.check_whole(image_size=image_size, num_slices=num_slices, num_rows=num_rows, num_columns=num_columns)
     divergent_rays.check_positive(pixel_size=pixel_size, slice_spacing=slice_spacing)
-    with divergent_rays.known_now(vectors):
+    with checks.known_now(vectors):
         vectors = jnp.asarray(vectors, float)
     if vectors.ndim != 2 or vectors.shape[0] == 0 or vectors.shape[1] != 12:
         raise ValueError(f"got vectors of shape {vectors.shape}, [num_views, 12] with at least one view is needed")
     spacing = (float(slice_spacing), float(pixel_size), float(pixel_size))
-    if divergent_rays.is_concrete(vectors):
+    if checks.is_concrete(vectors):
         found = _reach(np.asarray(vectors, float), (num_slices, image_size, image_size), spacing)
         reach = found if reach is None else reach
         _warn_of_loss(np.asarray(vectors, float), (num_slices, image_size, image_size), spacing, num_rows, num_columns)

@@ -5,36 +5,25 @@ d = D + P . f, with e = (cos, sin) along the detector, f = (sin, -cos) from sour
 tangent tau runs from the source along f + tau e and holds the points with a = tau d.
 """
 
-import contextlib
 import math
 import operator
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core
+
+from medjax import checks
 
 DETECTORS = ("flat", "curved")
 
 
-def is_concrete(*values):
-    """Whether all values are known now, so that they can be checked when an operator is built."""
-    return not any(isinstance(value, core.Tracer) for value in values)
-
-
-def known_now(*values):
-    """A context in which known values stay known, inside `jit` too, where JAX would make tracers of all that is computed from them."""
-    return jax.ensure_compile_time_eval() if is_concrete(*values) else contextlib.nullcontext()
-
-
 def checked_angles(angles):
     """Angles as `[num_angles]`, refused where empty or not finite."""
-    if is_concrete(angles) and np.iscomplexobj(angles):
+    if checks.is_concrete(angles) and np.iscomplexobj(angles):
         raise ValueError("got complex angles, real ones [rad] are needed")
     angles = jnp.asarray(angles, float)
     if angles.ndim != 1 or angles.size == 0:
         raise ValueError(f"got angles of shape {angles.shape}, [num_angles] with at least one view is needed")
-    if is_concrete(angles) and not bool(jnp.all(jnp.isfinite(angles))):
+    if checks.is_concrete(angles) and not bool(jnp.all(jnp.isfinite(angles))):
         raise ValueError(f"got {int(jnp.sum(~jnp.isfinite(angles)))} angles that are not finite, all must be")
     return angles
 
@@ -60,13 +49,13 @@ def check_whole(**sizes):
 def check_finite(**lengths):
     """Refuse lengths that are not single numbers, or known and not finite, each named."""
     for name, length in lengths.items():
-        if np.ndim(length) or (is_concrete(length) and (np.iscomplexobj(length) or not np.isfinite(float(length)))):
+        if np.ndim(length) or (checks.is_concrete(length) and (np.iscomplexobj(length) or not np.isfinite(float(length)))):
             raise ValueError(f"got {name} {length}, a finite number [mm] is needed")
 
 
 def check_quarter_turn(num_detectors, spacing, offset, source_to_detector, detector):
     """Refuse a curved detector that goes further than a quarter turn about the source, if its offset is known."""
-    if detector == "curved" and is_concrete(offset):
+    if detector == "curved" and checks.is_concrete(offset):
         half = num_detectors * spacing / 2 + abs(float(offset))
         if half >= source_to_detector * math.pi / 2:
             raise ValueError(f"got a detector that reaches {half:.6g} mm from the central ray, less than a quarter turn about the source is needed")

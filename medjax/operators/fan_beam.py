@@ -16,6 +16,7 @@ view beta what stands here in view beta + pi with the detectors in reverse order
 import math
 import warnings
 
+from medjax import checks
 from medjax.operators import divergent_rays
 from medjax.operators.fan_fourier import fan_fourier
 from medjax.operators.fan_joseph import fan_joseph
@@ -69,7 +70,7 @@ def fan_beam(
       Kak & Slaney (1988), Principles of Computerized Tomographic Imaging, section 3.4, for the geometry.
     """
     source_to_detector = source_distance + detector_distance
-    with divergent_rays.known_now(angles):
+    with checks.known_now(angles):
         angles = divergent_rays.checked_angles(angles)
     divergent_rays.check_fan(image_size, source_distance, detector_distance, detector_spacing, pixel_size, detector)
     if num_detectors is None:
@@ -81,9 +82,9 @@ def fan_beam(
     if model not in ("fourier", "joseph"):
         raise ValueError(f'got model {model!r}, "fourier" or "joseph" is needed')
     sizes = (num_detectors, detector_spacing, pixel_size, detector_offset, detector)
-    with divergent_rays.known_now(angles, detector_offset):
+    with checks.known_now(angles, detector_offset):
         A = fan_joseph(image_size, angles, source_distance, source_to_detector, *sizes)
-        if divergent_rays.is_concrete(detector_offset):
+        if checks.is_concrete(detector_offset):
             _warn_of_loss(A, float(detector_offset))
         return fan_fourier(A, num_taps=num_taps) if model == "fourier" else A
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.operators import divergent_rays
 from medjax.operators.ramp_filter import ramp_filter
 from medjax.operators.redundancy_weights import redundancy_weights, since_start
@@ -57,7 +57,7 @@ def fan_fbp(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
 
 def warn_of_short_arc(A, scan):
     """Warn of a short scan that is too short."""
-    if scan == "short" and divergent_rays.is_concrete(A.angles) and A.angles.shape[0] > 1:
+    if scan == "short" and checks.is_concrete(A.angles) and A.angles.shape[0] > 1:
         with jax.ensure_compile_time_eval():
             arc = float(jnp.max(since_start(A.angles))) * A.angles.shape[0] / (A.angles.shape[0] - 1)
         needed = math.pi + 2 * math.asin(min(1.0, A.image_size * A.pixel_size / 2 / A.source_distance))

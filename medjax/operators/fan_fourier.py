@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.operators import divergent_rays
 from medjax.operators.fan_joseph import FanJoseph
 from medjax.operators.linogram import Linogram, check_taps, linogram
@@ -36,7 +36,7 @@ def fan_fourier(beam: FanJoseph, num_parallel=None, num_taps=5):
     Raises:
       ValueError: where angles or offset are traced, or num_taps lies outside [2, 16].
     """
-    if not divergent_rays.is_concrete(beam.angles, beam.detector_offset):
+    if not checks.is_concrete(beam.angles, beam.detector_offset):
         raise ValueError('fan_beam got traced angles or offset; model="fourier" builds tables from known values, model="joseph" is needed')
     check_taps(num_taps)
     num_parallel = num_parallel or round(1.5 * beam.image_size)

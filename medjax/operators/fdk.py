@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.operators import divergent_rays
 from medjax.operators.cone_beam import ConeBeam
 from medjax.operators.fan_fbp import isocentre_spacing, margin_of, warn_of_short_arc
@@ -48,7 +48,7 @@ def fdk(A, y, window: str = "hann", cutoff=1.0, scan: str = "full"):
         return linalg.by_parts(lambda part: fdk(A, part, window, cutoff, scan), y)
     linalg.checked_shape(y, (*A.angles.shape, A.num_rows, A.num_columns), "stack of projections")
     warn_of_short_arc(A, scan)
-    if divergent_rays.is_concrete(A.heights) and np.ptp(np.asarray(A.heights)) > 1e-6 * A.slice_spacing:
+    if checks.is_concrete(A.heights) and np.ptp(np.asarray(A.heights)) > 1e-6 * A.slice_spacing:
         raise ValueError(f"got a source that moves {np.ptp(np.asarray(A.heights)):.6g} mm along z, a circle is needed")
     dtype = y.real.dtype
     v, s = A.positions(dtype)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from medjax.operators import divergent_rays
+from medjax import checks
 
 SCANS = ("full", "short", "offset")
 
@@ -53,7 +53,7 @@ def redundancy_weights(angles, fan_angles, scan: str = "full"):
 
 def _half_fan(gamma):
     """Wang's weights of one view, `[num_detectors]`."""
-    if gamma.shape[0] < 2 or (divergent_rays.is_concrete(gamma) and not float(gamma[0]) < 0 < float(gamma[-1])):
+    if gamma.shape[0] < 2 or (checks.is_concrete(gamma) and not float(gamma[0]) < 0 < float(gamma[-1])):
         raise ValueError("got a detector that does not see the isocentre from both sides, an offset scan needs some overlap")
     first, last = -(1.5 * gamma[0] - 0.5 * gamma[1]), 1.5 * gamma[-1] - 0.5 * gamma[-2]  # the outer edges
     overlap, longer = jnp.minimum(first, last), jnp.where(last >= first, 1, -1)

@@ -5,24 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 from medjax import linalg
-from medjax.typing import Solver
+from medjax.typing import Info, Solver
 
 
 class PdhgState(NamedTuple):
-    """x: primal iterate; y: dual iterate; x_bar: extrapolated primal point."""
+    """x: primal iterate; y: dual iterate; x_bar: extrapolated primal point; back: K* y."""
 
     x: Any
     y: Any
     x_bar: Any
-
-
-class PdhgInfo(NamedTuple):
-    """change: ||x_{k+1} - x_k|| / ||x_{k+1}||."""
-
-    change: Array
+    back: Any
 
 
 def pdhg(K: Callable, K_adjoint: Callable, prox_g: Callable, prox_f_conj: Callable, tau, sigma) -> Solver:
@@ -54,16 +48,24 @@ def pdhg(K: Callable, K_adjoint: Callable, prox_g: Callable, prox_f_conj: Callab
     def advance(point, step, direction):
         return jax.tree.map(lambda u, s, d: u + s * d, point, jax.tree.broadcast(step, point), direction)
 
+    def weighed(step, a):
+        return linalg.vdot(a, jax.tree.map(lambda s, u: s * u, jax.tree.broadcast(step, a), a))
+
     def init(x0):
         y = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(K, x0))
-        return PdhgState(x0, y, x0)
+        return PdhgState(x0, y, x0, jax.tree.map(jnp.zeros_like, x0))
 
     def step(state):
         y = prox_f_conj(advance(state.y, sigma, K(state.x_bar)), sigma)
-        descent = jax.tree.map(jnp.negative, K_adjoint(y))
-        x = prox_g(advance(state.x, tau, descent), tau)
+        back = K_adjoint(y)
+        x = prox_g(advance(state.x, tau, jax.tree.map(jnp.negative, back)), tau)
         x_bar = jax.tree.map(lambda a, b: 2 * a - b, x, state.x)
-        difference, size = jax.tree.map(jnp.subtract, x, state.x), linalg.norm(x)
-        return PdhgState(x, y, x_bar), PdhgInfo(linalg.norm(difference) / jnp.where(size > 0, size, 1))
+        # ||T^1/2 K* dy||^2 / ||Sigma^-1/2 dy||^2 of this step, at most ||Sigma^1/2 K T^1/2||^2
+        dy = jax.tree.map(jnp.subtract, y, state.y)
+        turned = weighed(tau, jax.tree.map(jnp.subtract, back, state.back))
+        moved = weighed(jax.tree.map(lambda s: 1 / s, sigma), dy)
+        seen = linalg.norm(dy) > 1e3 * jnp.finfo(linalg.real_dtype(y)).eps * linalg.norm(y)
+        ratio = jnp.where(seen, jnp.sqrt(turned / jnp.where(seen, moved, 1)), 0)
+        return PdhgState(x, y, x_bar, back), Info(linalg.change(x, state.x), ratio)
 
     return Solver(init, step)

@@ -1,13 +1,11 @@
 """Weighted least squares with total variation, by a preconditioned primal-dual method."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from medjax import linalg
 from medjax.solvers.pdhg import pdhg
-from medjax.typing import Leaf, Operator, Solver
+from medjax.typing import Operator, Solver
 
 _TV_SHARE = 0.3  # of the step-size bound that the gradient block uses; the data block has the rest
 _BALANCE = 0.006  # tau strength / (size of x): converges best on CT and MRI alike
@@ -66,7 +64,7 @@ def _steps(A, y, weight, strength):
     sensitivity = jnp.max(sensitivity, axis=tuple(range(2, x_like.ndim)), keepdims=True)
     most = jnp.max(sensitivity)
     shape = jnp.where(most > 0, jnp.maximum(sensitivity, 0.05 * most) / jnp.where(most > 0, most, 1), 1) ** -0.5  # square root of tau
-    norm = 1.02 * linalg.operator_norm(_Weighted(root, A, shape), jax.random.normal(jax.random.key(0), x_like.shape, x_like.dtype), 20)
+    norm = 1.02 * linalg.operator_norm(linalg.Weighted(A, root, shape), jax.random.normal(jax.random.key(0), x_like.shape, x_like.dtype), 20)
 
     descent = A.adjoint(weight**2 * y)
     curvature = linalg.vdot(A(descent), weight**2 * A(descent))
@@ -78,19 +76,3 @@ def _steps(A, y, weight, strength):
     reach = jnp.maximum(tau, jnp.maximum(jnp.roll(tau, -1, 0), jnp.roll(tau, -1, 1)))
     sigma_gradient = _TV_SHARE / (8 * balance * reach)  # a difference touches two pixels, a pixel four differences
     return balance * tau, sigma_data, sigma_gradient[None]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class _Weighted:
-    """left A right, with arrays left and right, for its norm."""
-
-    left: Leaf
-    A: Operator
-    right: Leaf
-
-    def __call__(self, x):
-        return self.left * self.A(self.right * x)
-
-    def adjoint(self, y):
-        return self.right * self.A.adjoint(self.left * y)
