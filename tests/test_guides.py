@@ -15,6 +15,7 @@ from medjax.guides.mmps import mmps
 from medjax.samplers.ddim import ddim
 from medjax.samplers.heun import heun
 from medjax.samplers.sample import sample
+from medjax.solvers.gaussian_posterior import gaussian_posterior
 
 NUM = 12
 
@@ -53,13 +54,6 @@ GUIDES = {
 }
 
 
-def exact_posterior(A, y, sigma_y):
-    if jnp.iscomplexobj(A):
-        A, y, sigma_y = jnp.concatenate([A.real, A.imag]), jnp.concatenate([y.real, y.imag]), jnp.tile(sigma_y, 2)
-    gain = COVARIANCE @ A.T @ jnp.linalg.inv(A @ COVARIANCE @ A.T + jnp.diag(sigma_y**2))
-    return MEAN + gain @ (y - A @ MEAN), COVARIANCE - gain @ A @ COVARIANCE
-
-
 @pytest.mark.parametrize("matrix", OPERATORS.values(), ids=OPERATORS)
 @pytest.mark.parametrize("make, kernel, num_steps, spread, bias", GUIDES.values(), ids=GUIDES)
 def test_posterior(key, matrix, make, kernel, num_steps, spread, bias):
@@ -70,7 +64,7 @@ def test_posterior(key, matrix, make, kernel, num_steps, spread, bias):
     y = matrix @ x + sigma_y * jax.random.normal(keys[1], sigma_y.shape)
     if jnp.iscomplexobj(matrix):
         y = y + 1j * sigma_y * jax.random.normal(keys[3], sigma_y.shape)
-    mean, covariance = exact_posterior(matrix, y, sigma_y)
+    mean, covariance = gaussian_posterior(Dense(matrix), y, sigma_y, prior_mean=MEAN, covariance=COVARIANCE).moments()
     denoise = make(Dense(matrix), y, sigma_y)(gaussian(MEAN, COVARIANCE))
     sigmas = karras(num_steps, 0.005, 30.0)
 
