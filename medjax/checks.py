@@ -31,6 +31,17 @@ def nonnegative(value, what: str):
     return value
 
 
+def positive(value, what: str):
+    """value, a scalar or an array.
+
+    Raises:
+      ValueError: where it is known and has entries that are not above 0; `what` names it.
+    """
+    if is_concrete(value) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{what} is {np.min(np.asarray(value)):.4g}, more than 0 is needed")
+    return value
+
+
 def check_adjoint(A, x, key=None, tolerance=None):
     r"""How far `A.adjoint` is from the adjoint of A, on one random pair.
 

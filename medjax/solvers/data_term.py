@@ -1,0 +1,76 @@
+"""The data term that the plug-and-play methods share: its value, gradient and proximal step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+
+from medjax import checks, linalg
+from medjax.typing import Operator
+
+
+class DataTerm(NamedTuple):
+    """f(x) = ||(A x - y) / sigma_y||^2 / 2.
+
+    value: x -> f(x).
+    grad: x -> its gradient.
+    prox: `(v, tau, start) -> argmin_x f(x) + ||x - v||^2 / (2 tau)`.
+    curvature: `() -> ||A / sigma_y||^2`, the Lipschitz constant of the gradient, a little more rather than less.
+    dtype: the real dtype of x.
+    """
+
+    value: Callable
+    grad: Callable
+    prox: Callable
+    curvature: Callable
+    dtype: Any
+
+
+def data_term(A: Operator, y, sigma_y, tolerance=1e-5, num_krylov: int = 100) -> DataTerm:
+    r"""Weighted least squares, for data of known Gaussian noise.
+
+    .. math:: f(x) = \tfrac12 \left\| \frac{A x - y}{\sigma_y} \right\|^2
+
+    The proximal step solves :math:`(I + \tau A^H W A) x = v + \tau A^H W y`, W = 1 / sigma_y^2, by conjugate gradient on what is missing at
+    `start`, so that a fixed point of a method is one whatever the tolerance; it is differentiated as the solution of that system.
+
+    Args:
+      A: operator; by its `normal` where it has one and sigma_y is a scalar.
+      y: data, real or complex.
+      sigma_y: standard deviation of y (of each component of a complex y), a scalar or like y, positive; infinite where nothing was measured, and
+        then y may be anything.
+      tolerance: of the proximal step, on the residual of its system over that at `start`.
+      num_krylov: the most steps of conjugate gradient.
+
+    Returns:
+      A `DataTerm`.
+
+    Raises:
+      ValueError: for a known sigma_y, tolerance or number of steps that is not above 0.
+
+    Reference:
+      Hestenes & Stiefel (1952), eq. 3:1; the derivative of the solution by `lax.custom_linear_solve`.
+    """
+    for number, what in ((sigma_y, "sigma_y"), (tolerance, "tolerance"), (num_krylov, "num_krylov")):
+        checks.positive(number, what)
+    y = linalg.inexact(y)
+    sigma_y = jnp.asarray(sigma_y, linalg.real_dtype(y))
+    weight = 1 / sigma_y**2
+    y = jnp.where(weight > 0, y, 0)  # nothing, or NaN, may stand where nothing was measured
+    gram, back = linalg.gram(A, weight), A.adjoint(weight * y)
+
+    def value(x):
+        error = A(x) - y
+        return linalg.vdot(error, weight * error) / 2
+
+    def prox(v, tau, start):
+        def matvec(x):
+            return x + tau * gram(x)
+
+        return start + cg(matvec, v - start + tau * (back - gram(start)), tol=tolerance, maxiter=num_krylov)[0]
+
+    def curvature():
+        return (1.02 * linalg.operator_norm(linalg.Weighted(A, 1 / sigma_y), back, 20)) ** 2  # the estimate is a lower bound
+
+    return DataTerm(value, lambda x: gram(x) - back, prox, curvature, linalg.real_dtype(back))
