@@ -99,7 +99,7 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
     def krylov(matvec, b):
         if symmetric:
             return linalg.conjugate_gradient(matvec, b, num_steps=num_krylov * restarts, tolerance=tolerance)
-        return gmres(matvec, b, tol=tolerance, restart=min(num_krylov, size), maxiter=restarts)[0]
+        return gmres(matvec, b, tol=tolerance, restart=min(num_krylov, size), maxiter=restarts, solve_method="incremental")[0]
 
     def tangent_solve(matvec, b):
         return lax.custom_linear_solve(matvec, b, krylov, krylov, symmetric=symmetric)
