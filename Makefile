@@ -30,4 +30,5 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/sampling_loop.py
 	$(BIN)/python benchmarks/phantoms.py
 	$(BIN)/python benchmarks/ct_projectors.py
+	$(BIN)/python benchmarks/ct_reconstruction.py
 	$(BIN)/python benchmarks/mri_operators.py

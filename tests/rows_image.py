@@ -9,8 +9,9 @@ import numpy as np
 from row import Row
 from rows_ct import ANGLES, rays
 from scipy import ndimage
+from skimage import transform
 
-from medjax.operators.algebra import add, adjoint, compose, identity, normal, restrict, scale, stack
+from medjax.operators.algebra import add, adjoint, compose, each, identity, normal, restrict, scale, stack
 from medjax.operators.blur import blur
 from medjax.operators.complex_channels import complex_channels
 from medjax.operators.downsample import downsample
@@ -19,6 +20,7 @@ from medjax.operators.inpaint import inpaint
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.pet import pet
 from medjax.operators.ultrasound import ultrasound
+from medjax.operators.upsample import upsample
 from medjax.operators.warp import warp
 from medjax.operators.wavelet import wavelet
 
@@ -76,6 +78,13 @@ def _several(key):
 def _stacked(A, x):
     x = np.asarray(x)
     return x[:, 0] + 1j * x[:, 1], np.asarray(A.operators[1].outer.w) @ x[::-1], 0.2 * x
+
+
+def _frames(key):
+    """A mask of its own for every image, and a flip and a factor that all share."""
+    factor = jnp.asarray(0.3)
+    masks = jax.random.uniform(key, (3, 4, 5))
+    return each(*[compose(inpaint(m), scale(factor, Flip())) for m in masks])
 
 
 def _normal(A, x):
@@ -193,6 +202,7 @@ OPERATORS = {
         wrong_data=((4,), ()),
     ),
     "stack": Row(_several, (4, 2), REAL, _stacked, wrong=((4, 3), (5, 2))),
+    "each": Row(_frames, (3, 4, 5), COMPLEX, lambda A, x: np.asarray(A.inner.outer.mask) * np.asarray(x)[:, ::-1] * 0.3),
     "adjoint": Row(
         lambda key: adjoint(_matrix(key, 3, 5)),
         (3,),
@@ -209,6 +219,7 @@ OPERATORS = {
     "blur_zero": Row(lambda key: blur(jax.random.normal(key, (4, 19)), (7, 8), "zero"), (7, 8), REAL, convolved),
     "blur_volume": Row(lambda key: blur(jax.random.normal(key, (3, 2, 4)), (4, 5, 6), "zero"), (4, 5, 6), REAL, convolved),
     "downsample": Row(lambda key: downsample((12, 10), (3, 2)), (12, 10), REAL, _block_means),
+    "upsample": Row(lambda key: upsample((6, 5), (15, 8)), (6, 5), REAL, lambda A, x: transform.resize(np.asarray(x), (15, 8), order=1)),
     "downsample_cubic": Row(lambda key: downsample((12, 10), (3, 2), "cubic"), (12, 10), REAL, _resized),
     "inpaint": Row(lambda key: inpaint(jax.random.bernoulli(key, 0.5, (8, 7))), (8, 7), COMPLEX, lambda A, x: np.asarray(A.mask) * x),
     "inpaint_channels": Row(

@@ -1,6 +1,7 @@
 """Emission tomography: coincidences along lines of response."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,11 +62,11 @@ class Pet:
     """Attenuated projection; build it with `pet`.
 
     factors: like the data, or a scalar: efficiency times attenuation factor, a leaf.
-    projector: line integrals.
+    projector: an `Operator`, line integrals.
     """
 
     factors: Leaf
-    projector: Operator
+    projector: Any
 
     def __call__(self, x):
         """Expected true coincidences of activity x."""
@@ -74,6 +75,11 @@ class Pet:
     def adjoint(self, y):
         """Backprojection of the weighed data."""
         return self.projector.adjoint(self._weighed(y))
+
+    def views(self, indices):
+        """The operator of the views `indices` of a projector that has them."""
+        factors = self.factors[indices] if self.factors.ndim else self.factors
+        return dataclasses.replace(self, factors=factors, projector=self.projector.views(indices))
 
     def _weighed(self, y):
         if self.factors.shape not in ((), y.shape):
