@@ -12,6 +12,7 @@ from medjax.operators.complex_channels import complex_channels
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.nufft import nufft
 from medjax.operators.off_resonance import off_resonance
+from medjax.operators.phase_constrained import phase_constrained
 from medjax.operators.sense import sense
 from medjax.operators.toeplitz import toeplitz
 
@@ -120,6 +121,12 @@ OPERATORS = {
     "sense": Row(_sense((6, 10)), (6, 10), jnp.complex128, _coils),
     "sense_odd": Row(_sense((7, 9)), (7, 9), jnp.complex128, _coils),
     "sense_sets": Row(_sense((5, 6), (2,)), (2, 5, 6), jnp.complex128, _coils),
+    "phase_constrained": Row(
+        lambda key: phase_constrained(jax.random.normal(key, (5, 6))),
+        (5, 6),
+        jnp.float64,
+        lambda A, x: (np.cos(A.phase) + 1j * np.sin(A.phase)) * np.asarray(x),
+    ),
     "coil_sensitivities": Row(
         lambda key: coil_sensitivities(draw(key, (3, 4, 5))), (4, 5), jnp.complex128, lambda A, x: np.asarray(A.maps) * np.asarray(x)
     ),

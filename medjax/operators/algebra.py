@@ -77,6 +77,33 @@ def stack(*operators: Operator) -> Operator:
     return _Stack(tuple(operators))
 
 
+def each(*operators: Operator, at_once: int = 1) -> Operator:
+    r"""Every image of a series through its own operator: `x -> (A_1(x_1), A_2(x_2), ...)`, stacked along the first axis.
+
+    .. math:: y_t = A_t x_t, \qquad (A^H y)_t = A_t^H y_t
+
+    Leaves that all have in common, the very same arrays, such as the coil maps of a scan whose mask changes from frame to frame, are held once.
+
+    Args:
+      operators: one for each image, of one kind and of leaves of the same shapes; or a single one for a series of any length.
+      at_once: images in work at a time; one is best on a CPU.
+
+    Returns:
+      An operator from arrays `[t, ...]` to arrays `[t, ...]`.
+
+    Raises:
+      ValueError: without operators, for operators of different kinds or sizes.
+    """
+    if not operators:
+        raise ValueError("each needs at least one operator, got none")
+    leaves, kinds = zip(*(jax.tree.flatten(A) for A in operators), strict=True)
+    if len(set(kinds)) > 1 or len({tuple(map(jnp.shape, own)) for own in leaves}) > 1:
+        raise ValueError("each needs operators of one kind and size, got several")
+    own = tuple(any(a is not same[0] for a in same) for same in zip(*leaves, strict=True))
+    together = [jnp.stack(same) if differs else same[0] for differs, same in zip(own, zip(*leaves, strict=True), strict=True)]
+    return _Each(jax.tree.unflatten(kinds[0], together), own, len(operators) if len(operators) > 1 else 0, at_once)
+
+
 def adjoint(A: Operator) -> Operator:
     """A^H as an operator: `y -> A.adjoint(y)`, whose adjoint is A.
 
@@ -160,6 +187,10 @@ class _Composition:
         """B^H A^H y."""
         return self.inner.adjoint(self.outer.adjoint(y))
 
+    def normal(self, x):
+        """B^H A^H A B x, by the `normal` of A where it has one."""
+        return self.inner.adjoint(linalg.gram(self.outer)(self.inner(x)))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +245,42 @@ class _Stack:
         for each in others:
             first = _added(first, each)
         return first
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Each:
+    """A_t x_t; the leaves of `inner` that are `own` to every image have an axis for it in front."""
+
+    inner: Operator
+    own: tuple[bool, ...] = dataclasses.field(metadata={"static": True})
+    count: int = dataclasses.field(metadata={"static": True})
+    at_once: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x):
+        """A_t x_t."""
+        return self._through(lambda A, x: A(x), x)
+
+    def adjoint(self, y):
+        """A_t^H y_t."""
+        return self._through(lambda A, y: A.adjoint(y), y)
+
+    def normal(self, x):
+        """A_t^H A_t x_t, by the `normal` of A_t where it has one."""
+        return self._through(lambda A, x: linalg.gram(A)(x), x)
+
+    def _through(self, fn, series):
+        if jnp.ndim(series) == 0 or (self.count and jnp.shape(series)[0] != self.count):
+            raise ValueError(f"series is {list(jnp.shape(series))}, {self.count or 'some'} images along the first axis are needed")
+        leaves, kind = jax.tree.flatten(self.inner)
+
+        def one(taken):
+            table, image = taken
+            table = iter(table)
+            return fn(jax.tree.unflatten(kind, [next(table) if own else a for own, a in zip(self.own, leaves, strict=True)]), image)
+
+        tables = [a for own, a in zip(self.own, leaves, strict=True) if own]
+        return jax.lax.map(one, (tables, series), batch_size=self.at_once if self.at_once > 1 else None)
 
 
 @jax.tree_util.register_dataclass

@@ -1,8 +1,9 @@
-"""The data term that the plug-and-play methods share: its value, gradient and proximal step."""
+"""The data term that reconstructions share: its value, gradient and proximal step."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
@@ -14,7 +15,9 @@ class DataTerm(NamedTuple):
     """f(x) = ||(A x - y) / sigma_y||^2 / 2.
 
     value: x -> f(x).
-    grad: x -> its gradient.
+    grad: x -> its gradient, gram(x) - back.
+    gram: x -> A^H W A x, with W = 1 / sigma_y^2.
+    back: A^H W y.
     prox: `(v, tau, start) -> argmin_x f(x) + ||x - v||^2 / (2 tau)`.
     curvature: `() -> ||A / sigma_y||^2`, the Lipschitz constant of the gradient, a little more rather than less.
     dtype: the real dtype of x.
@@ -22,6 +25,8 @@ class DataTerm(NamedTuple):
 
     value: Callable
     grad: Callable
+    gram: Callable
+    back: Any
     prox: Callable
     curvature: Callable
     dtype: Any
@@ -73,4 +78,4 @@ def data_term(A: Operator, y, sigma_y, tolerance=1e-5, num_krylov: int = 100) ->
     def curvature():
         return (1.02 * linalg.operator_norm(linalg.Weighted(A, 1 / sigma_y), back, 20)) ** 2  # the estimate is a lower bound
 
-    return DataTerm(value, lambda x: gram(x) - back, prox, curvature, linalg.real_dtype(back))
+    return DataTerm(value, lambda x: jax.tree.map(jnp.subtract, gram(x), back), gram, back, prox, curvature, linalg.real_dtype(back))

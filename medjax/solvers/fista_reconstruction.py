@@ -1,6 +1,6 @@
 """Regularised least squares by FISTA."""
 
-from medjax import linalg
+from medjax.solvers.data_term import data_term
 from medjax.solvers.fista import fista
 from medjax.typing import Functional, Operator, Solver
 
@@ -24,8 +24,5 @@ def fista_reconstruction(A: Operator, y, sigma_y, regulariser: Functional, step_
     Reference:
       Beck & Teboulle (2009), https://doi.org/10.1137/080716542
     """
-    weight = 1 / sigma_y**2
-    gram, back = linalg.gram(A, weight), A.adjoint(weight * y)
-    if step_size is None:
-        step_size = 1 / (1.02 * linalg.operator_norm(linalg.Weighted(A, 1 / sigma_y), back, 20)) ** 2  # the estimate is a lower bound
-    return fista(lambda x: gram(x) - back, regulariser.prox, step_size, restart)
+    data = data_term(A, y, sigma_y)
+    return fista(data.grad, regulariser.prox, 1 / data.curvature() if step_size is None else step_size, restart)
