@@ -1,8 +1,12 @@
-"""Every method over a set of images: python evaluate.py CONFIG [--num-images N] [--input FILE.npz --array NAME] [--output DIR] [--method NAME]
-[--num-samples K] [--seed S] [--field.of.config VALUE].
+"""Methods over a set of images: python evaluate.py CONFIG [--num-images N] [--input FILE.npz --array NAME] [--output DIR] [--method NAME,NAME,...]
+[--num-samples K] [--seed S] [--sweep methods.NAME.FIELD=VALUE,VALUE,...] [--sweep-images N] [--sweep-array NAME] [--field.of.config VALUE].
 
 Without an input the images are generated and were never trained on; an input is an `.npz` with an array `[n, h, w]`, HU for CT. All are measured by
-the config's scanner. Writes `evaluation.json` (every case, means, 95 % confidence intervals) and `evaluation.md`.
+the config's scanner. The direct inverse and the config's baseline stand beside the methods, of which at most one may draw posterior samples. Writes
+`evaluation.json` (every case, means, 95 % confidence intervals) and `evaluation.md`.
+
+`--sweep` first finds the value of highest PSNR on validation images, none of which is evaluated: others that are generated, or of an input those of
+`--sweep-array`. It writes their curve, `sweep.png`, and evaluates with that value.
 """
 
 import json
@@ -15,71 +19,87 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medjax.config import bind, build, to_json
+from medjax.config import bind, build, override, to_json
 from medjax.data.read import read_stack
-from medjax.experiment.assess import assess, calibration
+from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
-from medjax.experiment.problem import fitted, operator, simulate
-from medjax.experiment.reconstruct import checked_method, direct, posterior, total_variation
+from medjax.experiment.problem import fitted, operator
+from medjax.experiment.reconstruct import needs_prior
+from medjax.experiment.sweep import COLUMNS as SWEEP_COLUMNS
+from medjax.experiment.sweep import evaluation_key, read_sweep, tuned, validation_key
 from medjax.metrics.confidence_interval import confidence_interval
 from medjax.report.atomic import prepare_folder, write_atomically
+from medjax.report.curve import curve
 from medjax.report.table import markdown_table, method_table
 from medjax.training.weights import load_weights
 
 OPTIONS = {"input": "", "array": "", "num_images": 64, "output": "out/evaluate", "method": "", "num_samples": 0, "seed": 10_000}
-COLUMNS = ["psnr", "ssim", "nmse", "residual"]
+OPTIONS |= {"sweep": "", "sweep_images": 16, "sweep_array": ""}
+DIGITS = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
 
 
 def main(arguments):
     """Evaluate what the command line names."""
     options, config = parse(arguments, __doc__, OPTIONS)
-    key = jax.random.key(options.seed)
-    method, num_samples = checked_method(config, options.method, options.num_samples)
-    units, phantom = build(config.prior.units), bind(config.prior.data)
-    params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
-    truths = None
-    if options.input:
-        options.array, images = read_stack(options.input, options.array)
-        truths = [fitted(config, image)[0] for image in images[: options.num_images]]
-    num_images = len(truths) if truths is not None else options.num_images
-    if options.num_images < 1 or num_samples < 2:
-        raise ValueError(f"at least 1 image and 2 samples are needed, got --num-images {options.num_images} and --num-samples {num_samples}")
+    sweep = read_sweep(config, options.sweep) if options.sweep else None
+    named, num_samples = checked_methods(config, ",".join(filter(None, (options.method, sweep and sweep.method))), options.num_samples)
+    methods = tuple(dict.fromkeys((config.baseline, *named)))
+    if options.num_images < 1 or options.sweep_images < 2:
+        found = f"got --num-images {options.num_images} and --sweep-images {options.sweep_images}"
+        raise ValueError(f"at least 1 image to evaluate and 2 to tune on are needed, {found}")
+    params = None
+    if needs_prior(config, methods):
+        params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda: initialise(config.prior, jax.random.key(0))))
+    tests, validation = _images(config, options, sweep)
     output = prepare_folder(options.output)
 
-    first, tv, samples_fn = direct(config), total_variation(config), posterior(config, method, num_samples)
-
-    @jax.jit
-    def draw(key):
-        return units.encode(phantom(key).image)
-
-    @jax.jit
-    def case(params, A, key, x):
-        key_noise, key_samples = jax.random.split(key)
-        problem = simulate(config, A, key_noise, x)
-        start = first(problem.A, problem.y)
-        samples = samples_fn(params, key_samples, problem.A, problem.y, problem.sigma_y)
-        answers = {
-            config.classical.direct.name: start,
-            "tv": tv(problem.A, problem.y, problem.sigma_y, start),
-            "posterior_mean": jnp.mean(samples, 0),
-        }
-        answers["posterior_sample"] = samples[0]
-        return {name: assess(problem, x) for name, x in answers.items()}, calibration(problem, samples)
-
-    A, cases, clock = operator(config.measure, {}), [], time.perf_counter()
+    A, clock = operator(config.measure, {}), time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    choice = None
+    if sweep:
+        _, samples = checked_methods(config, sweep.method, options.num_samples)
+        fns = {value: jax.jit(case(tried, [sweep.method], samples)) for value, tried in zip(sweep.values, sweep.configs, strict=True)}
+        found = {value: [] for value in sweep.values}
+        with Progress(*columns) as bar:
+            for i, value in bar.track([(i, v) for i in range(len(validation)) for v in fns], description=f"{config.name}, {sweep.field}"):
+                key_image, key_case = jax.random.split(validation_key(i))
+                row = fns[value](params, A, key_case, validation[i](key_image))
+                found[value].append(checked_case(f"{sweep.field} {value}, validation image {i}", row))
+        choice = tuned(sweep, found)
+        config = override(config, sweep.field, choice["best"])
+
+    fn, cases = jax.jit(case(config, methods, num_samples)), []
     with Progress(*columns) as bar:
-        for i in bar.track(range(num_images), description=f"{config.name}, {method}"):
-            key_image, key_case = jax.random.split(jax.random.fold_in(key, i))
-            x = draw(key_image) if truths is None else units.encode(jnp.asarray(truths[i]))
-            methods, spread = jax.device_get(case(params, A, key_case, x))
-            bad = [name for name, row in methods.items() if np.isnan(list(row.values())).any()]
-            if bad:
-                raise ValueError(f"{bad[0]} holds NaN for image {i}; the measurement or the settings of config {config.name} are out of range")
-            cases.append({"methods": methods, **spread})
-    _write(output, config, options, method, num_samples, jax.tree.map(float, cases), time.perf_counter() - clock)
+        for i in bar.track(range(len(tests)), description=f"{config.name}, {', '.join(named)}"):
+            key_image, key_case = jax.random.split(evaluation_key(options.seed, i))
+            cases.append(checked_case(f"image {i}", fn(params, A, key_case, tests[i](key_image))))
+    _write(output, config, options, named, num_samples, cases, choice, time.perf_counter() - clock)
     return 0
+
+
+def _images(config, options, sweep):
+    """Test and validation images, `key -> x` each: drawn, or of the input."""
+    units, phantom = build(config.prior.units), bind(config.prior.data)
+    draw = jax.jit(lambda key: units.encode(phantom(key).image))
+    if not options.input:
+        return [draw] * options.num_images, [draw] * (options.sweep_images if sweep else 0)
+
+    def stack(name, num):
+        name, images = read_stack(options.input, name)
+        return name, [fitted(config, image)[0] for image in images[:num]]
+
+    options.array, tests = stack(options.array, options.num_images)
+    validation = []
+    if sweep:
+        if options.sweep_array in ("", options.array):
+            raise ValueError(f"--sweep-array is {options.sweep_array!r}; an array of {options.input} beside {options.array!r} is needed to tune on")
+        validation = stack(options.sweep_array, options.sweep_images)[1]
+        both = {image.tobytes() for image in tests} & {image.tobytes() for image in validation}
+        if both or len(validation) < 2:
+            found = f"{len(validation)} images, of which {options.array!r} holds {len(both)}"
+            raise ValueError(f"--sweep-array {options.sweep_array!r} has {found}; at least 2, and none that is evaluated, are needed")
+    return [[lambda key, image=image: units.encode(jnp.asarray(image)) for image in images] for images in (tests, validation)]
 
 
 def _finite(record):
@@ -91,23 +111,52 @@ def _finite(record):
     return None if isinstance(record, float) and not np.isfinite(record) else record
 
 
-def _write(output, config, options, method, num_samples, cases, seconds):
-    """Both files and the table on the terminal."""
-    summary = {name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in cases[0]["methods"]}
-    spread = {name: confidence_interval([case[name] for case in cases]) for name in cases[0] if name != "methods"}
+def _cells(row, columns):
+    """Means of a row with their intervals, as text."""
+    return [f"{row[c][0]:.{DIGITS[c]}f} ± {row[c][1]:.{DIGITS[c]}f}" for c in columns]
+
+
+def _sweep(output, config, choice):
+    """The curve, the table on the terminal, and the lines for `evaluation.md`."""
+    rows = {value: _cells(row, SWEEP_COLUMNS) for value, row in choice["values"].items()}
+    psnr = [row["psnr"] for row in choice["values"].values()]
+    try:
+        places = [float(value) for value in rows]
+    except ValueError:
+        places = list(rows)
+    means, halves = zip(*psnr, strict=True)
+    curve(output / "sweep.png", places, means, halves, choice["field"], title=f"{config.name}, {choice['num_images']} validation images")
+    line = f"{choice['field']} is {choice['best']}, the best of these on {choice['num_images']} validation images, none of which is evaluated"
+    if choice["at_end"]:
+        line += f"; it is the {choice['at_end']} value tried, and one beyond it may be better"
+    field = choice["field"].split(".")[-1]
+    method_table(rows, list(SWEEP_COLUMNS), field)
+    print(line)
+    return f"\n\n{markdown_table(rows, list(SWEEP_COLUMNS), field)}\n\n{line}."
+
+
+def _write(output, config, options, named, num_samples, cases, choice, seconds):
+    """All files and the tables on the terminal."""
+    names = [name for name in (config.direct.name, *config.methods, "posterior_sample", "posterior_mean") if name in cases[0]["methods"]]
+    summary = {name: {c: confidence_interval([case["methods"][name][c] for case in cases]) for c in COLUMNS} for name in names}
+    spread = {name: confidence_interval([case[name] for case in cases]) for name in cases[0] if name not in ("methods", "outcomes")}
     record = {"config": json.loads(to_json(config)), "versions": versions(), "options": vars(options), "seconds": seconds}
-    record |= {"method": method, "num_samples": num_samples, "num_images": len(cases), "methods": summary, **spread, "cases": cases}
+    record |= {"method": ",".join(named), "num_samples": num_samples, "num_images": len(cases), "sweep": choice}
+    record |= {"methods": summary, **spread, "cases": cases}
     with write_atomically(output / "evaluation.json") as path:
         Path(path).write_text(json.dumps(_finite(record), indent=1, default=str, allow_nan=False) + "\n")
-    digits = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
-    rows = {name: [f"{row[c][0]:.{digits[c]}f} ± {row[c][1]:.{digits[c]}f}" for c in COLUMNS[:3]] for name, row in summary.items()}
-    for name, row in summary.items():
-        rows[name].append(f"{row['residual'][0]:.2f}")
-    cover, half = spread["coverage"]
-    line = f"{len(cases)} images, {num_samples} samples by {method}; 90 % intervals cover {100 * cover:.1f} ± {100 * half:.1f} %; {seconds:.0f} s"
+    text = _sweep(output, config, choice) if choice else ""
+    rows = {name: [*_cells(row, COLUMNS[:-1]), f"{row['residual'][0]:.2f}"] for name, row in summary.items()}
+    line = f"{len(cases)} images"
+    if spread:
+        cover, half = (100 * value for value in spread["coverage"])
+        sampler = next(name for name in named if name not in names)
+        line += f", {num_samples} samples by {sampler}; 90 % intervals cover {cover:.1f} ± {half:.1f} %"
+    line += f"; {seconds:.0f} s"
     with write_atomically(output / "evaluation.md") as path:
-        Path(path).write_text(f"# {config.name}\n\n{markdown_table(rows, COLUMNS)}\n\n{line}; ± is a 95 % confidence interval of the mean.\n")
-    method_table(rows, COLUMNS)
+        text = f"# {config.name}\n\n{markdown_table(rows, list(COLUMNS))}\n\n{line}; ± is a 95 % confidence interval of the mean.{text}\n"
+        Path(path).write_text(text)
+    method_table(rows, list(COLUMNS))
     print(line)
     print(f"table: {output / 'evaluation.md'}   all cases: {output / 'evaluation.json'}")
 

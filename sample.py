@@ -1,9 +1,13 @@
 """Reconstruct a scan with its uncertainty: python sample.py [CONFIG] [--input FILE] [--output DIR] [--method NAME] [--num-samples N] [--seed S]
-[--slice N] [--modality ct|mri] [--field.of.config VALUE].
+[--slice N] [--modality ct|mri] [--check-adjoint 1] [--history 1] [--field.of.config VALUE].
 
 The input is an image (.npy, .npz, .dcm, .nii, .nii.gz), which is measured by the config's scanner first, or measured data (.npz with `sinogram` and
 `angles`, or `kspace`); without one a phantom is generated. Without CONFIG the one of the input's modality is taken.
 Writes `figure.png`, `report.json`, `reconstruction.npz` and, for DICOM and NIfTI, a file of the same kind.
+
+The answers are the direct inverse, the config's baseline and that of the method: posterior samples, or one image without uncertainty where the
+method is classical or plug-and-play (`--method fista_tv`). `--check-adjoint 1` first holds the operator against its adjoint; `--history 1` adds how
+much each step of the method changed the image to the report.
 """
 
 import json
@@ -16,22 +20,25 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medjax.config import ConfigError, build, to_json
+from medjax.checks import check_adjoint
+from medjax.config import ConfigError, Solve, build, to_json
 from medjax.data.read import read
 from medjax.data.write import write_like
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import from_phantom, from_scan
-from medjax.experiment.reconstruct import checked_method, direct, posterior, total_variation
+from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, posterior, solution
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import figure
 from medjax.report.table import method_table
 from medjax.training.weights import load_weights
 
 CONFIGS = {"ct": "configs/ct_torso.py", "mri": "configs/mri_brain.py"}
-RESULTS = ("figure.png", "report.json", "reconstruction.npz", "posterior_mean.dcm", "posterior_mean.nii.gz")
+RESULTS = ("figure.png", "report.json", "reconstruction.npz")
+KINDS = {"dicom": ".dcm", "nifti": ".nii.gz"}
 OPTIONS = {"input": "", "output": "out/sample", "method": "", "num_samples": 0, "seed": -1, "slice": -1, "modality": ""}
+OPTIONS |= {"check_adjoint": 0, "history": 0}
 
 
 def main(arguments):
@@ -49,26 +56,33 @@ def main(arguments):
     scan = scans[0] if scans else _read(options) if options.input else None
     method, num_samples = checked_method(config, options.method, options.num_samples)
     key = jax.random.key(config.seed if options.seed < 0 else options.seed)
-    params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
+    params = None
+    if needs_prior(config, (config.baseline, method)):
+        params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda k: initialise(config.prior, k), key))
     key_data, key_samples = jax.random.split(key)
     problem = from_scan(config, key_data, scan) if scan else from_phantom(config, key_data)
 
-    if options.input and Path(options.input).resolve() in [(Path(options.output) / name).resolve() for name in RESULTS]:
+    output = Path(options.output)
+    same_kind = [f"{name}{ending}" for name in ("posterior_mean", *config.methods) for ending in KINDS.values()]
+    if options.input and Path(options.input).resolve() in [(output / name).resolve() for name in (*RESULTS, *same_kind)]:
         raise ValueError(f"{options.input}: the results would replace the input; another --output is needed")
-    output = prepare_folder(options.output)
+    prepare_folder(output)
     for line in problem.assumed:
         print(line)
+    if options.check_adjoint:
+        gap = check_adjoint(problem.A, jax.ShapeDtypeStruct(config.prior.shape, jnp.zeros(()).dtype))
+        print(f"adjoint: <A x, y> and <x, A^H y> differ by {float(gap):.1e} of |A x| |y|")
 
-    answers, seconds = _reconstruct(config, problem, params, key_samples, method, num_samples)
+    answers, outcomes, seconds = _reconstruct(config, problem, params, key_samples, method, num_samples, bool(options.history))
+    samples = answers.pop("samples", None)
     for name, x in answers.items():
         if not bool(jnp.all(jnp.isfinite(x))):
             raise ValueError(f"{name} holds NaN or infinite pixels; the measurement or the settings of config {config.name} are out of range")
-    methods = {
-        name: {k: float(v) for k, v in assess(problem, x).items()} | {"seconds": seconds[name]} for name, x in answers.items() if name != "samples"
-    }
+    methods = {name: {k: float(v) for k, v in assess(problem, x).items()} | {"seconds": seconds[name]} for name, x in answers.items()}
     record = {
         "methods": methods,
-        **{name: float(value) for name, value in calibration(problem, answers["samples"]).items()},
+        **({} if samples is None else {name: float(value) for name, value in calibration(problem, samples).items()}),
+        "outcomes": outcomes,
         "method": method,
         "num_samples": num_samples,
         "seconds": sum(seconds.values()),
@@ -79,9 +93,14 @@ def main(arguments):
         "versions": versions(),
         "config": json.loads(to_json(config)),
     }
-    _write(output, config, problem, answers, record, scan)
+    for name in same_kind:  # of an earlier run, on another patient's file
+        (output / name).unlink(missing_ok=True)
+    _write(output, config, problem, answers, samples, record, scan)
     columns = ["psnr", "ssim", "nmse", "residual", "seconds"] if problem.truth is not None else ["residual", "seconds"]
     method_table({name: [row[c] for c in columns] for name, row in methods.items()}, columns)
+    for name, outcome in outcomes.items():
+        ending = "converged after" if outcome["converged"] else "stopped after"
+        print(f"{name}: {ending} {outcome['num_steps']} steps, the last of which changed it by {outcome['change']:.1e}")
     if "coverage" in record:
         print(f"90 % intervals cover {100 * record['coverage']:.1f} % of the pixels; a residual of 1 fits the data as well as their noise allows")
     print(f"figure: {output / 'figure.png'}   report: {output / 'report.json'}   images: {output / 'reconstruction.npz'}")
@@ -93,32 +112,42 @@ def _read(options):
     return read(options.input, slice_index=None if options.slice < 0 else options.slice, modality=options.modality or None)
 
 
-def _reconstruct(config, problem, params, key, method, num_samples):
-    """Answers by name, and the seconds that each took, compilation included."""
-    A, y, sigma_y = problem.A, problem.y, problem.sigma_y
-    answers, seconds = {}, {}
+def _reconstruct(config, problem, params, key, method, num_samples, history):
+    """Answers by name, the outcome of each solver's run, and the seconds that each took, compilation included."""
+    data = problem.A, problem.y, problem.sigma_y
+    answers, outcomes, seconds = {}, {}, {}
 
     def timed(name, fn, *args):
         clock = time.perf_counter()
-        answers[name] = jax.block_until_ready(jax.jit(fn)(*args))
+        found = jax.block_until_ready(jax.jit(fn)(*args))
         seconds[name] = round(time.perf_counter() - clock, 3)
-        return answers[name]
+        return found
 
-    start = timed(config.classical.direct.name, direct(config), A, y)
-    timed("tv", total_variation(config), A, y, sigma_y, start)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns)
-    samples_fn = posterior(config, method, num_samples, lambda: bar.advance(task))
-    total = num_samples * config.methods[method].num_steps
-    task = bar.add_task(f"{num_samples} posterior samples by {method}", total=total)
+    def solved(name, *options):
+        answers[name], outcome = timed(name, solution(config, name, *options), params, *data, start)
+        outcomes[name] = checked_outcome(name, outcome)
+
+    start = answers[config.direct.name] = timed(config.direct.name, direct(config), *data[:2])
+    if method != config.baseline:
+        solved(config.baseline)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    total = max(num_samples, 1) * config.methods[method].num_steps
+    task = bar.add_task(f"{num_samples} posterior samples by {method}" if num_samples else f"steps of {method}", total=total)
+
+    def on_step():
+        bar.advance(task)
+
     with bar:
-        timed("samples", samples_fn, params, key, A, y, sigma_y)
+        if isinstance(config.methods[method], Solve):
+            solved(method, on_step, history)
+        else:
+            answers["samples"] = timed("posterior_mean", posterior(config, method, num_samples, on_step), params, key, *data)
+            answers["posterior_mean"] = jnp.mean(answers["samples"], 0)
         bar.update(task, completed=total)
-    answers["posterior_mean"], seconds["posterior_mean"] = jnp.mean(answers["samples"], 0), seconds.pop("samples")
-    return answers, seconds
+    return answers, outcomes, seconds
 
 
-def _write(output, config, problem, answers, record, scan):
+def _write(output, config, problem, answers, samples, record, scan):
     """All files of a result."""
     units = build(config.prior.units)
 
@@ -126,19 +155,17 @@ def _write(output, config, problem, answers, record, scan):
         image = np.asarray(units.display(units.decode(x)), np.float32)
         return image if units.name == "HU" else image * problem.scale
 
-    images = {name: shown(x) for name, x in answers.items() if name != "samples"}
-    samples = np.stack([shown(x) for x in answers["samples"]])
-    images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
+    images, samples = {name: shown(x) for name, x in answers.items()}, np.array([shown(x) for x in ([] if samples is None else samples)])
+    answer = list(images)[-1]
+    if len(samples):
+        images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
     if problem.truth is not None:
         images["truth"] = shown(problem.truth)
-    written = {"dicom": output / "posterior_mean.dcm", "nifti": output / "posterior_mean.nii.gz"}
-    own = written.pop(scan.source[1], None) if scan else None
-    if own:  # first, for it depends on the user's file
-        write_like(scan.source[0], images["posterior_mean"], own, problem.pixel_size, "medjax posterior mean", record["slice"])
-    for stale in written.values():  # of an earlier run, on another patient's file
-        stale.unlink(missing_ok=True)
+    if scan and scan.source[1] in KINDS:  # first, for it depends on the user's file
+        path = output / f"{answer}{KINDS[scan.source[1]]}"
+        write_like(scan.source[0], images[answer], path, problem.pixel_size, f"medjax {answer.replace('_', ' ')}", record["slice"])
     with write_atomically(output / "reconstruction.npz") as path, Path(path).open("wb") as file:
-        arrays = {"samples": samples, "measurement": np.asarray(problem.y), **images}
+        arrays = {"measurement": np.asarray(problem.y), **images} | ({"samples": samples} if len(samples) else {})
         if problem.pixel_size:
             arrays["pixel_size"] = np.asarray(problem.pixel_size)
         np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -10,5 +10,5 @@ from medjax.config import Config, override
 def get_config() -> Config:
     """`ct_torso` with fewer views."""
     config = override(ct_torso(), "measure.operator.angles.num_views", "23")
-    config = override(config, "classical.tv_strength", "2.0")
+    config = override(config, "methods.tv.solver.strength", "2.0")
     return override(config, "name", "ct_sparse_23")

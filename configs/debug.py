@@ -5,9 +5,9 @@ python train.py configs/debug.py && python sample.py configs/debug.py
 
 import dataclasses
 
-from configs.ct_torso import MU_WATER
+from configs.ct_torso import MU_WATER, methods
 from configs.ct_torso import get_config as ct_torso
-from medjax.config import Config, Measure, Prior, Spec
+from medjax.config import Config, Measure, Prior, Solve, Spec
 
 PIXEL_SIZE = 400.0 / 32  # [mm]
 
@@ -17,7 +17,7 @@ def get_config() -> Config:
     base = ct_torso()
     angles = Spec("uniform_views", {"num_views": 20})
     beam = {"image_size": 32, "angles": angles, "num_detectors": 46, "detector_spacing": PIXEL_SIZE, "pixel_size": PIXEL_SIZE}
-    methods = {name: dataclasses.replace(method, num_steps=5) for name, method in base.methods.items()}
+    steps = {name: min(50, m.num_steps) if isinstance(m, Solve) else 5 for name, m in base.methods.items()}
     return dataclasses.replace(
         base,
         name="debug",
@@ -32,7 +32,6 @@ def get_config() -> Config:
         ),
         train=dataclasses.replace(base.train, num_steps=60, warmup_steps=10, batch_size=4, log_every=10, checkpoint_every=20, sheet_every=30),
         measure=Measure("ct", Spec("parallel_beam", beam), Spec("photon_counting", {"num_photons": 1e4, "sigma_electronic": 3.0, "mu": MU_WATER})),
-        classical=dataclasses.replace(base.classical, tv_steps=50),
-        methods=methods,
+        methods={name: dataclasses.replace(m, num_steps=steps[name]) for name, m in methods(32).items()},
         num_samples=2,
     )

@@ -3,7 +3,7 @@
 python train.py configs/mri_brain.py
 """
 
-from medjax.config import Classical, Config, Measure, Method, Prior, Spec, Train
+from medjax.config import Config, Measure, Method, Prior, Solve, Spec, Train
 
 
 def get_config() -> Config:
@@ -31,13 +31,34 @@ def get_config() -> Config:
             operator=Spec("algebra.compose", {"A": Spec("masked_fourier", {"mask": mask}), "B": Spec("complex_channels")}),
             noise=Spec("gaussian_noise", {"sigma": 0.01}),
         ),
-        classical=Classical(direct=Spec("zero_filled"), tv_strength=2.0),
-        methods={
-            "mmps": Method(Spec("mmps", {"num_krylov": 10}), Spec("ddim", {"eta": 1.0}), num_steps=20, sigma_min=0.01, sigma_max=10.0),
-            "dds": Method(
-                Spec("dds", {"num_krylov": 5, "variance": 0.12}), Spec("ddim", {"eta": 0.85}), num_steps=50, sigma_min=0.01, sigma_max=10.0
-            ),
-            "dps": Method(Spec("dps", {"zeta": 1.0}), Spec("ddim", {"eta": 1.0}), num_steps=200, sigma_min=0.01, sigma_max=10.0),
-        },
+        direct=Spec("zero_filled"),
+        methods=methods(128),
         method="mmps",
     )
+
+
+def methods(size: int) -> dict[str, Method | Solve]:
+    """Answers without learning, with the prior as a denoiser, and posterior samples; what tunes the first two is found by `evaluate.py --sweep`."""
+    tv = Spec("total_variation", {"strength": 2.0, "num_steps": 20})
+    waves = Spec("wavelet_l1", {"W": Spec("wavelet", {"shape": (size, size)}), "strength": 2.0, "channels": True, "free_levels": 3})
+    classical = {
+        "tv": Solve(Spec("tv_reconstruction", {"strength": 2.0}), num_steps=300),
+        "fista_tv": Solve(Spec("fista_reconstruction", {"regulariser": tv}), num_steps=100),
+        "l1_wavelet": Solve(Spec("fista_reconstruction", {"regulariser": waves}), num_steps=100),
+        "tgv": Solve(
+            Spec("fista_reconstruction", {"regulariser": Spec("total_generalized_variation", {"strength": 2.0, "max_steps": 100})}), num_steps=100
+        ),
+        "cg": Solve(Spec("cg_reconstruction", {"strength": 30.0, "G": Spec("gradient")}), num_steps=50),
+    }
+    plugged = {
+        "pnp_admm": Solve(Spec("pnp_admm", {"sigma": 0.05}), num_steps=20),
+        "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.03}), num_steps=8),
+        "red": Solve(Spec("red", {"sigma": 0.05}), num_steps=20),
+    }
+    ancestral, levels = Spec("ddim", {"eta": 1.0}), {"sigma_min": 0.01, "sigma_max": 10.0}
+    samplers = {
+        "mmps": Method(Spec("mmps", {"num_krylov": 10}), ancestral, num_steps=20, **levels),
+        "dds": Method(Spec("dds", {"num_krylov": 5, "variance": 0.12}), Spec("ddim", {"eta": 0.85}), num_steps=50, **levels),
+        "dps": Method(Spec("dps", {"zeta": 1.0}), ancestral, num_steps=200, **levels),
+    }
+    return classical | plugged | samplers

@@ -92,13 +92,25 @@ class Measure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classical:
-    """The answers without learning: the direct inverse, and total variation at a strength tuned on other images."""
+class Solve:
+    """A classical or plug-and-play reconstruction.
 
-    direct: Spec
-    tv_strength: float
-    tv_steps: int = 300
-    nonnegative: bool = False
+    solver: a function that returns a `Solver`; of A, y, sigma_y and denoise (the trained prior) it is given those that it takes.
+    num_steps: the most steps.
+    tolerance: relative change at which it stops before, as its `Info` tells; 0 where nothing changes any more.
+    start: "direct", the answer of `Config.direct`, or an image of "zeros" or of "ones".
+    """
+
+    solver: Spec
+    num_steps: int
+    tolerance: float = 0.0
+    start: str = "direct"
+
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise ConfigError(f"num_steps of {self.solver.name} is {self.num_steps}; at least 1 is needed")
+        if self.start not in ("direct", "zeros", "ones"):
+            raise ConfigError(f"start of {self.solver.name} is {self.start!r}; direct, zeros or ones is needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +126,22 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One experiment."""
+    """One experiment.
+
+    direct: function `(A, y, ...) -> x`, the direct inverse.
+    methods: every other answer by name.
+    method: the one that is asked for where none is named.
+    baseline: the one that every answer is shown beside, a `Solve`.
+    """
 
     name: str
     prior: Prior
     train: Train
     measure: Measure
-    classical: Classical
-    methods: dict[str, Method]
+    direct: Spec
+    methods: dict[str, Method | Solve]
     method: str
+    baseline: str = "tv"
     num_samples: int = 8
     seed: int = 0
 
@@ -195,6 +214,11 @@ def bind(spec: Spec):
     return functools.partial(fn, **{name: _resolve(name, value) for name, value in spec.args.items()})
 
 
+def taken(spec: Spec, offered: dict[str, Any]) -> dict[str, Any]:
+    """Those of the arguments `offered` that the function which `spec` names takes."""
+    return {name: value for name, value in offered.items() if name in inspect.signature(locate(spec.name)).parameters}
+
+
 def shipped() -> list[str]:
     """The configs of this repository, as they are named on the command line."""
     return sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py"))
@@ -217,7 +241,7 @@ def load(path) -> Config:
         return namespace["get_config"]()
     except (TypeError, SyntaxError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        fields = [field.name for kind in (Config, Prior, Train, Measure, Classical, Method, Spec) for field in dataclasses.fields(kind)]
+        fields = [field.name for kind in (Config, Prior, Train, Measure, Solve, Method, Spec) for field in dataclasses.fields(kind)]
         hint = f"; {nearest(unknown[1], fields)}" if unknown else ""
         raise ConfigError(f"{path}: {error}{hint}") from error
 

@@ -1,6 +1,7 @@
 """Configs: found by name, overridden by path, refused in one line."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import jax
@@ -25,17 +26,22 @@ def at_root(monkeypatch):
 def test_every_config_builds(path):
     """Each config's operator, noise, units, network, methods and classical names exist with those arguments; the file name is its name."""
     config = configs.load(path)
-    assert config.name == path.stem and config.method in config.methods
+    assert config.name == path.stem and config.method in config.methods and isinstance(config.methods[config.baseline], configs.Solve)
     A = configs.build(config.measure.operator)
     shape = jax.eval_shape(lambda key: configs.build(config.prior.units).encode(configs.bind(config.prior.data)(key).image), jax.random.key(0))
     y = jax.eval_shape(A, shape)
     assert jax.eval_shape(A.adjoint, y).shape == shape.shape
     for method in config.methods.values():
-        configs.build(method.guide, A, None, 1.0)
-        configs.build(method.kernel)
+        if isinstance(method, configs.Solve):
+            solver = configs.bind(method.solver)
+            offered = configs.taken(method.solver, dict.fromkeys(("A", "y", "sigma_y", "denoise")))
+            inspect.signature(solver).bind(**offered)  # nothing else is missing
+        else:
+            configs.build(method.guide, A, None, 1.0)
+            configs.build(method.kernel)
     configs.build(config.measure.noise)
     configs.build(config.prior.network)
-    configs.bind(config.classical.direct)
+    configs.bind(config.direct)
 
 
 def test_file_names_are_unique():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import OPTIONS
 
 from medjax.config import load, override
 from medjax.data.read import read
@@ -17,6 +18,7 @@ from medjax.experiment.problem import from_scan
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+STRENGTH = "methods.fista_tv.solver.regulariser.strength"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,6 +27,7 @@ def programs(tmp_path_factory):
     # level 3: programs read back from disk warn that they were compiled for a processor with preferences, too
     ENVIRONMENT.update(JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("programs")), TF_CPP_MIN_LOG_LEVEL="3")
     ENVIRONMENT.update(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.1", JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1")
+    ENVIRONMENT.update(XLA_FLAGS=" ".join(f"--{name}={str(value).lower()}" for name, value in OPTIONS.items()))
 
 
 def python(main, *arguments, cwd=ROOT):
@@ -83,6 +86,48 @@ def test_sample_and_evaluate(trained, tmp_path):
     values = [case["methods"]["tv"]["psnr"] for case in evaluation["cases"]]
     assert np.allclose(np.mean(values), evaluation["methods"]["tv"]["psnr"][0]) and len(values) == 2
     assert "| TV" in (tmp_path / "b" / "evaluation.md").read_text()
+
+
+SCRIPT = """
+import json, sys
+import sample, evaluate, train
+from medjax.experiment.command_line import run
+for name, arguments in json.loads(sys.argv[1]):
+    sys.argv = [name + ".py", *arguments]
+    print("status", run({"sample": sample, "evaluate": evaluate, "train": train}[name].main))
+    print("---", file=sys.stderr)
+"""
+
+
+def test_classical_methods_and_sweeps(tmp_path):
+    """Without any weights; a sweep is of other images than the evaluation, though the seed be its own, and its best value is what is evaluated."""
+    sweep = ["--sweep", f"{STRENGTH}=4.5,4000", "--sweep-images", "2"]
+    runs = {
+        "a": ["sample", "--method", "sirt", "--check-adjoint", "1", "--history", "1", "--methods.sirt.num_steps", "7"],
+        "b": ["evaluate", *sweep, "--num-images", "2", "--seed", "20000"],
+        "c": ["evaluate", "--method", "cgls,fista_tv", f"--{STRENGTH}", "4.5", "--num-images", "2", "--seed", "20000"],
+    }
+    cases = [[main, ["configs/debug.py", *words, "--output", str(tmp_path / name)]] for name, (main, *words) in runs.items()]
+    result = python("-c", SCRIPT, json.dumps(cases))
+    assert result.stdout.count("status 0") == len(cases) and "adjoint: <A x, y>" in result.stdout, result.stdout + result.stderr
+
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert list(report["methods"]) == ["fbp", "tv", "sirt"] and "coverage" not in report
+    outcome = report["outcomes"]["sirt"]
+    assert outcome["num_steps"] == len(outcome["history"]) == 7 and outcome["history"][-1] == outcome["change"] and not outcome["converged"]
+    images = np.load(tmp_path / "a" / "reconstruction.npz", allow_pickle=False)
+    assert {"fbp", "tv", "sirt", "truth"} <= set(images) and not {"samples", "posterior_std"} & set(images)
+    error = np.mean((images["sirt"] - images["truth"]) ** 2)
+    assert np.allclose(10 * np.log10(np.ptp(images["truth"]) ** 2 / error), report["methods"]["sirt"]["psnr"], atol=1e-3)  # f32 images
+
+    b, c = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in "bc")
+    assert b["sweep"]["best"] == "4.5" and b["sweep"]["at_end"] == "lowest" and "one beyond it may be better" in result.stdout
+    assert all(np.isclose(np.mean(scores), b["sweep"]["values"][value]["psnr"][0]) for value, scores in b["sweep"]["cases"].items())
+    psnr, plain = ([case["methods"]["fista_tv"]["psnr"] for case in found["cases"]] for found in (b, c))
+    assert len(psnr) == 2 and np.allclose(psnr, plain, atol=1e-2) and not set(psnr) & set(b["sweep"]["cases"]["4.5"])  # f32: restarts by rounding
+    assert b["config"]["methods"]["fista_tv"]["solver"]["args"]["regulariser"]["args"]["strength"] == 4.5
+    assert list(c["methods"]) == ["fbp", "tv", "fista_tv", "cgls"] and b["cases"][0]["outcomes"]["fista_tv"]["num_steps"] == 50
+    assert f"{STRENGTH} is 4.5" in (tmp_path / "b" / "evaluation.md").read_text() and (tmp_path / "b" / "sweep.png").stat().st_size > 10_000
 
 
 def test_sample_of_a_dicom(trained, tmp_path):
@@ -208,15 +253,32 @@ def test_measured_kspace(mri, tmp_path):
     assert np.isclose(untold.sigma_y, 0.01) and f"{0.01 * untold.scale:.3g}" in untold.assumed[0]
 
 
-BAD_SCRIPT = """
-import json, sys
-import sample, evaluate, train
-from medjax.experiment.command_line import run
-for name, arguments in json.loads(sys.argv[1]):
-    sys.argv = [name + ".py", *arguments]
-    print("status", run({"sample": sample, "evaluate": evaluate, "train": train}[name].main))
-    print("---", file=sys.stderr)
+UNMATCHED = """
+from configs.debug import get_config
+from medjax.operators.parallel_fourier import ParallelFourier
+
+right = ParallelFourier.adjoint
+ParallelFourier.adjoint = lambda self, y: 1.01 * right(self, y)
 """
+CLASSICAL = [
+    (["--methods.fista_tv.solver.step_size", "1e3"], "fista_tv diverged after"),
+    (["--methods.fista_tv.solver.regulariser.strength", "-1"], "strength of total_variation is -1, at least 0"),
+    (["--methods.tv.solver.strength", "-1"], "strength of tv_reconstruction is -1, more than 0"),
+    (["--methods.fista_tv.solver.sigma_y", "1"], "comes from the measurement"),
+    (["--methods.fista_tv.num_steps", "0"], "num_steps of fista_reconstruction is 0"),
+    (["--methods.fista_tv.start", "fbp"], "direct, zeros or ones"),
+    (["--baseline", "mmps"], "baseline 'mmps' of config debug is no Solve"),
+]
+SWEPT = [
+    (["--sweep", "methods.fista_tv.solver.regulariser.strenght=1,2"], "did you mean 'strength'"),
+    (["--sweep", "methods.fista_vt.num_steps=1,2"], "did you mean 'fista_tv'"),
+    (["--sweep", "prior.sigma_data=1,2"], "methods.NAME.FIELD=VALUE,VALUE is needed"),
+    (["--sweep", f"{STRENGTH}=1"], "with two values or more"),
+    (["--sweep", f"{STRENGTH}=1,many"], "wants float"),
+    (["--sweep", f"{STRENGTH}=1,-1"], "strength of total_variation is -1, at least 0"),
+    (["--method", "mmps,dds"], "at most one is needed"),
+    (["--method", "mmps", "--num-samples", "1"], "at least 2 samples"),
+]
 
 
 def test_bad_input_gets_one_line(trained, tmp_path):
@@ -237,7 +299,9 @@ def test_bad_input_gets_one_line(trained, tmp_path):
     np.savez(tmp_path / "none.npz", sinogram=np.ones((0, 46)), angles=np.zeros(0), detector_spacing=12.5)
     np.savez(tmp_path / "units.npz", sinogram=np.full((4, 46), 200.0), angles=np.arange(4.0) / 2, detector_spacing=12.5)
     np.savez(tmp_path / "mask.npz", kspace=np.ones((32, 32), complex), mask=np.zeros((32, 32)))
+    np.savez(tmp_path / "stacks.npz", test=np.stack([image, image + 1]), other=np.stack([image + 2, image + 1]))
     (tmp_path / "file").write_text("")
+    (tmp_path / "unmatched.py").write_text(UNMATCHED)
     good = ["--prior.checkpoint", str(trained / "weights.safetensors"), "--output", str(tmp_path / "out")]
     debug = "configs/debug.py"
 
@@ -268,7 +332,7 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (["sample", [str(tmp_path / "cut.dcm"), *good]], "named with --input"),
         (["sample", ["--measure.noise.num_photon", "3", *good]], "did you mean 'num_photons'"),
         (["sample", [debug, "--measure.noise.num_photons", "0", *good]], "num_photons in [0.001"),
-        (["sample", [debug, "--classical.direct.cutoff", "0.0", *good]], "cutoff 0.0"),
+        (["sample", [debug, "--direct.cutoff", "0.0", *good]], "cutoff 0.0"),
         (["sample", [debug, "--measure.operator", "parallel_beam", *good]], "missing a required argument"),
         (["train", [debug, "--train.log-every", "0", "--output", str(tmp_path / "t")]], "train.log_every is 0"),
         (["train", [debug, "--prior.network.width", "20", "--output", str(tmp_path / "t")]], "multiple of 8"),
@@ -277,7 +341,7 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (given("flat.npz"), "no detectors"),
         (["sample", [debug, "--input", str(tmp_path / "views.npz"), *good]], "one row a view"),
         (["sample", [debug, "--input", str(tmp_path / "reconstruction.npz"), *good[:2], "--output", str(tmp_path)]], "would replace the input"),
-        (["evaluate", [debug, "--classical.tv_strength", "inf", "--num-images", "1", *good]], "tv holds NaN"),
+        (["evaluate", [debug, "--method", "tv", "--methods.tv.solver.strength", "inf", "--num-images", "1", *good]], "tv diverged after 0 steps"),
         (["evaluate", [debug, "--input", str(tmp_path / "complex.npz"), *good]], "needs real HU"),
         (["sample", [debug, "--methods.mmps.guide.A", "3", *good]], "comes from the measurement"),
         (["sample", [debug, "--measure.modality", "mri", *good]], "operator is parallel_beam"),
@@ -285,8 +349,15 @@ def test_bad_input_gets_one_line(trained, tmp_path):
         (["train", [debug, "--output", str(tmp_path / "file" / "below")]], "file"),
         (["train", [debug, "--prior.shape", "(16, 16)", "--output", str(tmp_path / "t")]], "prior.shape is [16, 16]"),
     ]
+    cases += [(["sample", [debug, "--method", "fista_tv", *words, *good]], fragment) for words, fragment in CLASSICAL]
+    cases += [(["evaluate", [debug, *words, *good]], fragment) for words, fragment in SWEPT]
+    stacks = [debug, "--input", str(tmp_path / "stacks.npz"), "--array", "test", "--sweep", f"{STRENGTH}=1,2"]
+    cases += [(["evaluate", [*stacks, *good]], "beside 'test' is needed to tune on")]
+    cases += [(["evaluate", [*stacks, "--sweep-array", "test", *good]], "beside 'test' is needed to tune on")]
+    cases += [(["evaluate", [*stacks, "--sweep-array", "other", *good]], "2 images, of which 'test' holds 1")]
+    cases += [(["sample", [str(tmp_path / "unmatched.py"), "--method", "fista_tv", "--check-adjoint", "1", *good]], "adjoint does not match")]
     record = (trained / "config.json").read_text()
-    result = python("-c", BAD_SCRIPT, json.dumps([case for case, _ in cases]))
+    result = python("-c", SCRIPT, json.dumps([case for case, _ in cases]))
     assert not (tmp_path / "t").exists() and (trained / "config.json").read_text() == record
     assert result.stdout.count("status 2") == len(cases), result.stdout + result.stderr
     for (case, fragment), text in zip(cases, result.stderr.split("---\n"), strict=False):

@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.image import imread
 
 from medjax.report.atomic import prepare_folder, write_atomically
+from medjax.report.curve import curve
 from medjax.report.figure import figure, sheet
 from medjax.report.table import markdown_table, method_table
 
@@ -52,6 +54,7 @@ def test_markdown_table():
     assert lines[2:] == ["| FBP | 24.12 | 0.600 | 1.5 |", "| posterior mean | 34.00 | 0.950 | - |"]
     with pytest.raises(ValueError, match="row 'fbp' has 3 values, 1 are needed"):
         markdown_table(ROWS, ["psnr"])
+    assert markdown_table({"fista_tv": [1]}, ["psnr"], "answer").splitlines()[::2] == ["| answer | PSNR [dB] |", "| FISTA-TV | 1.00 |"]
 
 
 def test_method_table_fits(capsys, monkeypatch):
@@ -96,6 +99,45 @@ def test_figure_without_truth(tmp_path):
     found = panels(tmp_path / "a.png", 32, 12, 3)
     np.testing.assert_allclose(found[0, 1], np.clip(image / np.percentile(image, 99.5), 0, 1), atol=2 / 255)  # rounded twice to 256 levels
     assert not found[1, 0].any() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_figure_without_samples(tmp_path):
+    """Errors of all answers in one scale below them; without the truth nothing is below."""
+    truth = np.random.default_rng(0).uniform(-900, 300, (32, 32))
+    images = {"fbp": truth + 50, "tv": truth - 20, "fista_tv": truth + 10}
+    figure(tmp_path / "a.png", {**images, "truth": truth}, [], {}, unit="HU", title="a test")
+    found = panels(tmp_path / "a.png", 32, 12, 4)
+    for picture, image in zip(found[0], (truth, *images.values()), strict=True):
+        np.testing.assert_allclose(picture, np.clip((image + 1000) / 1400, 0, 1), atol=2 / 255)  # rounded twice to 256 levels
+    for picture, share in zip(found[1], (None, 1.0, 0.4, 0.2), strict=True):
+        np.testing.assert_allclose(picture, 0 if share is None else colormaps["inferno"](share)[0], atol=2 / 255)  # as above
+    figure(tmp_path / "b.png", images, [], {}, unit="HU", title="a test")
+    assert imread(tmp_path / "b.png").shape[0] == 2 * 24 + 40 + 32 + 32 * 12 + 12  # one row, no captions
+
+
+@pytest.mark.parametrize(
+    "values, means, place",
+    [
+        ([1, 2, 3], [3, 1, 2], 0.0),
+        ([3, 2, 1], [3, 1, 2], 1.0),
+        ([1, 10, 100], [1, 3, 2], 0.5),
+        ([0, 10, 100], [1, 3, 2], 0.1),
+        (list("cab"), [1, 3, 2], 0.5),
+    ],
+)
+def test_curve_marks_the_best_value(tmp_path, values, means, place):
+    """Its orange mark stands where the value is: on a logarithmic axis where that can be, side by side for texts."""
+    curve(tmp_path / "a.png", values, means, [np.inf, 0.5, 0.5], label="strength")
+    picture = imread(tmp_path / "a.png")[..., :3]
+    blue, orange = (np.flatnonzero((np.abs(picture - np.array(c) / 255) < 0.02).all(-1).any(0)) for c in ((111, 183, 255), (255, 176, 0)))
+    left, right = (min(blue.min(), orange.min() + 4), max(blue.max(), orange.max() - 4))
+    middle = (orange.min() + orange.max()) / 2
+    assert abs((middle - left) / (right - left) - place) < 0.06  # the words beside the mark are some pixels wide
+
+
+def test_curve_refuses_what_does_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="got 2 values, 1 means and 1 half widths"):
+        curve(tmp_path / "a.png", [1, 2], [1], [1])
 
 
 def test_sheet(tmp_path):

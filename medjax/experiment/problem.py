@@ -32,11 +32,11 @@ class Problem(NamedTuple):
 
 
 def operator(measure: configs.Measure, geometry: dict):
-    """The config's operator, with arguments replaced by those of `geometry` (the mask of the inner operator for MRI)."""
+    """The config's operator, with arguments replaced by those of `geometry` (the mask of the outer one for MRI)."""
     if measure.modality == "ct" or not geometry:
         return configs.build(measure.operator, **geometry)
     fourier = measure.operator.args["A"]
-    return configs.build(configs.Spec(measure.operator.name, {**measure.operator.args, "A": configs.Spec(fourier.name, geometry)}))
+    return configs.build(measure.operator, A=configs.Spec(fourier.name, {**fourier.args, **geometry}))
 
 
 def noise_of(measure: configs.Measure, A):
@@ -118,6 +118,9 @@ def _from_kspace(config, scan):
     if scan.measurement.shape != (size, size):
         raise ValueError(f"{scan.source[0]}: k-space is {list(scan.measurement.shape)}, the prior of {config.name} is for [{size}, {size}]")
     A = operator(config.measure, {"mask": jnp.asarray(geometry["mask"], jnp.float32)})
+    measured = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, jnp.float32)).shape
+    if measured != scan.measurement.shape:
+        raise ValueError(f"{scan.source[0]}: k-space is {list(scan.measurement.shape)}, the coils of {config.name} measure {list(measured)}")
     y = jnp.asarray(scan.measurement, jnp.complex64) * A.outer.mask
     scale = float(jnp.percentile(jnp.abs(A.outer.adjoint(y)), 99)) or 1.0
     if "sigma" in geometry:

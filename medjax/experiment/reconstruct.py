@@ -1,6 +1,7 @@
-"""One measurement, every answer: direct, total variation, posterior samples."""
+"""One measurement, every answer: direct, solved for, posterior samples."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,44 +9,88 @@ import jax.numpy as jnp
 from medjax import config as configs
 from medjax.diffusion.karras import karras
 from medjax.experiment.prior import denoiser
-from medjax.iterate import iterate
+from medjax.iterate import Outcome, iterate_until
 from medjax.samplers.sample import sample
-from medjax.solvers.tv_reconstruction import tv_reconstruction
-from medjax.typing import Kernel
+from medjax.typing import Kernel, Solver
+
+_BEYOND = 1.02
+"""`Outcome.step_ratio` from which on a step size is too large for certain: the quotients are of single precision."""
 
 
 def checked_method(config: configs.Config, method: str, num_samples: int) -> tuple[str, int]:
-    """`(method, num_samples)`, those of the config where they are empty and 0.
+    """`(method, num_samples)`, those of the config where they are empty and 0; no samples for a `Solve`.
 
     Raises:
-      ConfigError: for an unknown method, a guide whose data are set by hand, or no samples.
+      ConfigError: for an unknown method, a function whose data are set by hand, no samples, or a baseline that is no `Solve`.
     """
     method, num_samples = method or config.method, num_samples or config.num_samples
+    if not isinstance(config.methods.get(config.baseline), configs.Solve):
+        solves = [name for name, settings in config.methods.items() if isinstance(settings, configs.Solve)]
+        raise configs.ConfigError(f"baseline {config.baseline!r} of config {config.name} is no Solve; {configs.nearest(config.baseline, solves)}")
     if method not in config.methods:
         raise configs.ConfigError(f"no method {method!r} in config {config.name}; {configs.nearest(method, config.methods)}")
-    reserved = {"A", "y", "sigma_y"} & set(config.methods[method].guide.args)
-    if reserved:
-        raise configs.ConfigError(f"methods.{method}.guide.{min(reserved)} cannot be set; it comes from the measurement")
     if num_samples < 1:
         raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
-    return method, num_samples
+    settings, offered = config.methods[method], {name: None for name in ("A", "y", "sigma_y", "denoise")}
+    field, spec = ("solver", settings.solver) if isinstance(settings, configs.Solve) else ("guide", settings.guide)
+    for name in configs.taken(spec, offered):
+        if name in spec.args:
+            origin = "prior" if name == "denoise" else "measurement"
+            raise configs.ConfigError(f"methods.{method}.{field}.{name} cannot be set; it comes from the {origin}")
+    return method, 0 if field == "solver" else num_samples
+
+
+def needs_prior(config: configs.Config, methods) -> bool:
+    """Whether any of `methods` asks for the trained prior."""
+    settings = [config.methods[name] for name in methods]
+    return any(not isinstance(s, configs.Solve) or bool(configs.taken(s.solver, {"denoise": None})) for s in settings)
 
 
 def direct(config: configs.Config) -> Callable:
     """`(A, y) -> x` of the config's direct inverse."""
-    fn = configs.bind(config.classical.direct)
+    fn = configs.bind(config.direct)
     return lambda A, y: fn(A, y)
 
 
-def total_variation(config: configs.Config) -> Callable:
-    """`(A, y, sigma_y, x0) -> x` of the config's total variation."""
-    classical = config.classical
+def solution(config: configs.Config, method: str, on_step: Callable | None = None, history: bool = False) -> Callable:
+    """`(params, A, y, sigma_y, x0) -> (x, Outcome)` of a `Solve`, x0 being the direct answer.
 
-    def fn(A, y, sigma_y, x0):
-        solver = tv_reconstruction(A, y, sigma_y, classical.tv_strength, nonnegative=classical.nonnegative)
-        return iterate(solver, x0, classical.tv_steps).x
+    Args:
+      config: with the prior and the methods.
+      method: key of `config.methods`; without `needs_prior` its params may be None.
+      on_step: called on the host, without arguments, once for each step; None costs nothing.
+      history: keep the change of every step in the `Outcome`.
+    """
+    settings = config.methods[method]
+    assert isinstance(settings, configs.Solve)
+    make_denoiser = denoiser(config.prior) if needs_prior(config, [method]) else lambda params: None
+
+    def fn(params, A, y, sigma_y, x0):
+        offered = {"A": A, "y": y, "sigma_y": sigma_y, "denoise": make_denoiser(params)}
+        solver = configs.build(settings.solver, **configs.taken(settings.solver, offered))
+        solver = _told(solver, on_step) if on_step else solver
+        x0 = {"direct": x0, "zeros": jnp.zeros_like(x0), "ones": jnp.ones_like(x0)}[settings.start]
+        record = (lambda state, info: info.change) if history else None
+        state, outcome = iterate_until(solver, x0, settings.tolerance, settings.num_steps, record)
+        return state.x, outcome
 
     return fn
+
+
+def checked_outcome(name: str, outcome: Outcome) -> dict[str, Any]:
+    """What a report says of a run of `name`.
+
+    Raises:
+      ValueError: where it diverged, or its step size was beyond its bound.
+    """
+    num_steps, ratio = int(outcome.num_steps), float(outcome.step_ratio)
+    beyond = f"its step size is {ratio:.3g} times the largest that converges".replace("inf times", "far above") if ratio > _BEYOND else ""
+    if bool(outcome.diverged):
+        raise ValueError(f"{name} diverged after {num_steps} steps: {beyond or 'its settings or the data hold numbers out of range'}")
+    if beyond:
+        raise ValueError(f"{name}: {beyond}; a smaller one is needed")
+    found = {"num_steps": num_steps, "change": float(outcome.change), "step_ratio": ratio, "converged": bool(outcome.converged)}
+    return found if outcome.history is None else {**found, "history": [float(v) for v in outcome.history[:num_steps]]}
 
 
 def posterior(config: configs.Config, method: str, num_samples: int, on_step: Callable | None = None) -> Callable:
@@ -53,7 +98,7 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
 
     Args:
       config: with the prior and the methods.
-      method: key of `config.methods`; empty for the config's own.
+      method: key of `config.methods`, a `Method`; empty for the config's own.
       num_samples: how many samples; 0 for the config's number.
       on_step: called on the host, without arguments, once for each step of each sample; None costs nothing.
 
@@ -62,6 +107,7 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
     """
     method, num_samples = checked_method(config, method, num_samples)
     settings, prior, make_denoiser = config.methods[method], config.prior, denoiser(config.prior)
+    assert isinstance(settings, configs.Method)
     sigmas = karras(settings.num_steps, settings.sigma_min, settings.sigma_max)
     kernel = _observed(configs.build(settings.kernel), on_step) if on_step else configs.build(settings.kernel)
 
@@ -87,6 +133,17 @@ def _observed(kernel: Kernel, on_step: Callable) -> Kernel:
         return x, state
 
     return Kernel(kernel.init, step)
+
+
+def _told(solver: Solver, on_step: Callable) -> Solver:
+    """`solver`, with `on_step` called on the host after each step."""
+
+    def step(state):
+        state, info = solver.step(state)
+        jax.debug.callback(lambda _: on_step(), info.change)
+        return state, info
+
+    return Solver(solver.init, step)
 
 
 def residual(A, x, y, sigma_y):

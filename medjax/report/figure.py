@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.report.atomic import write_atomically
+from medjax.report.table import method_label
 
 _DPI = 100
 _MARGIN, _GAP, _BAR, _LABELS = 24, 12, 14, 72
@@ -15,8 +16,6 @@ _NAMES = {
     "fbp": "filtered backprojection",
     "zero_filled": "zero-filled",
     "tv": "total variation",
-    "posterior_mean": "posterior mean",
-    "posterior_std": "posterior std",
 }
 _INK, _FAINT = "#f2f2f2", "#a8a8a8"
 
@@ -32,14 +31,15 @@ class _Panel(NamedTuple):
 
 
 def figure(path, images: dict, samples, methods: dict, unit: str, pixel_size: float | None = None, title: str = "", window=None) -> None:
-    """A reconstruction at a glance: answers in one grey window, two samples, and how sure the answer is beside how wrong.
+    """A reconstruction at a glance: answers in one grey window, and below them two samples, how sure the answer is and how wrong.
 
-    The standard deviation and the error of the posterior mean share one scale, so that they can be compared.
+    The standard deviation and the error of the posterior mean share one scale, so that they can be compared. Without samples the errors of all
+    answers stand below them, in one scale.
 
     Args:
       path: PNG file to write; appears whole or not at all.
-      images: name -> `[h, w]` real: answers in the order to show, `posterior_mean` and `posterior_std` among them, and `truth` where known.
-      samples: `[n, h, w]`, posterior samples to show.
+      images: name -> `[h, w]` real: answers in the order to show, of a sampler `posterior_mean` and `posterior_std`, and `truth` where known.
+      samples: `[n, h, w]`, posterior samples to show; empty without a sampler.
       methods: name of an answer -> its `psnr` [dB] and `ssim`, where the truth is known.
       unit: "HU" or "a.u.".
       pixel_size: [mm]; None for no scale bar.
@@ -47,19 +47,19 @@ def figure(path, images: dict, samples, methods: dict, unit: str, pixel_size: fl
       window: (low, high) of the grey images; by default -1000 to 400 HU, or 0 to the 99.5th percentile.
     """
     images = {name: np.asarray(image) for name, image in images.items()}
-    truth, mean, std = images.pop("truth", None), images["posterior_mean"], images.pop("posterior_std")
-    window = window or _window(mean if truth is None else truth, unit)
+    truth, std = images.pop("truth", None), images.pop("posterior_std", None)
+    last = list(images.values())[-1]
+    window = window or _window(last if truth is None else truth, unit)
     first = [] if truth is None else [_Panel(truth, "truth", "", window)]
-    first += [_Panel(image, _NAMES.get(name) or name.replace("_", " "), _caption(methods.get(name, {})), window) for name, image in images.items()]
-    error = None if truth is None else np.abs(mean - truth)
-    spread = (0.0, _upper(std if error is None else np.stack([std, error])))
-    second = [_Panel(np.asarray(sample), f"posterior sample {i + 1}", "", window) for i, sample in enumerate(samples)]
-    second.append(_Panel(std, "posterior std", f"mean {std.mean():.3g} {unit}", spread, "inferno"))
-    if error is not None:
-        second.append(_Panel(error, "|posterior mean - truth|", f"mean {error.mean():.3g} {unit}", spread, "inferno"))
+    first += [_Panel(image, _long(name), _caption(methods.get(name, {})), window) for name, image in images.items()]
+    if std is None:
+        second = [] if truth is None else _errors(images, truth, unit)
+    else:
+        second = [_Panel(np.asarray(sample), f"posterior sample {i + 1}", "", window) for i, sample in enumerate(samples)]
+        second += _spread(images["posterior_mean"], std, truth, unit)
     across = max(len(first), len(second))
-    rows = [[None] * (across - len(row)) + row for row in (first, second)]
-    _draw(path, rows, _scale(384, mean.shape), unit, pixel_size, title)
+    rows = [[None] * (across - len(row)) + row for row in (first, second) if row]
+    _draw(path, rows, _scale(384, last.shape), unit, pixel_size, title)
 
 
 def sheet(path, images, window=None, unit: str = "", title: str = "") -> None:
@@ -80,6 +80,28 @@ def sheet(path, images, window=None, unit: str = "", title: str = "") -> None:
     panels = [_Panel(image, "", "", window) for image in images]
     rows = [panels[i : i + across] for i in range(0, len(panels), across)]
     _draw(path, rows, _scale(max(1200 // across, 64), images.shape[1:]), unit, None, title)
+
+
+def _spread(mean, std, truth, unit: str) -> list[_Panel]:
+    """The standard deviation and, where the truth is known, the error of the mean, in one scale."""
+    error = None if truth is None else np.abs(mean - truth)
+    limits = (0.0, _upper(std if error is None else np.stack([std, error])))
+    panels = [_Panel(std, "posterior std", f"mean {std.mean():.3g} {unit}", limits, "inferno")]
+    if error is not None:
+        panels.append(_Panel(error, "|posterior mean - truth|", f"mean {error.mean():.3g} {unit}", limits, "inferno"))
+    return panels
+
+
+def _errors(images: dict, truth, unit: str) -> list[_Panel]:
+    """What each answer misses, in one scale."""
+    errors = {name: np.abs(image - truth) for name, image in images.items()}
+    limits = (0.0, _upper(np.stack(list(errors.values()))))
+    return [_Panel(error, f"|{_long(name)} - truth|", f"mean {error.mean():.3g} {unit}", limits, "inferno") for name, error in errors.items()]
+
+
+def _long(name: str) -> str:
+    """The name of an answer, with room for it."""
+    return _NAMES.get(name) or method_label(name)
 
 
 def _window(image, unit: str) -> tuple[float, float]:

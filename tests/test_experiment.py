@@ -1,0 +1,145 @@
+"""What the mains do between a config and an answer: which keys, which methods, which prior, and what is said of a run."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import config as configs
+from medjax.config import ConfigError, Method, Solve, Spec, override
+from medjax.experiment.case import checked_case, checked_methods
+from medjax.experiment.prior import initialise
+from medjax.experiment.problem import operator
+from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, solution
+from medjax.experiment.sweep import Sweep, evaluation_key, read_sweep, tuned, validation_key
+from medjax.iterate import Outcome, iterate_until
+from medjax.operators.gradient import gradient
+from medjax.solvers.fista import fista
+
+ROOT = Path(__file__).parents[1]
+STRENGTH = "methods.fista_tv.solver.regulariser.strength"
+
+
+@pytest.fixture
+def debug(monkeypatch):
+    """The smallest config."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return configs.load("configs/debug.py")
+
+
+def test_validation_images_are_drawn_by_no_other_key():
+    """Keys of validation images against those of training, of `sample.py` and of evaluations, the seed 20,000 among theirs."""
+
+    def numbers(keys):
+        return {tuple(row) for row in np.asarray(jax.random.key_data(keys)).reshape(-1, 2).tolist()}
+
+    count = jnp.arange(2000)
+    validation = jax.vmap(validation_key)(count)
+    mine = numbers(validation) | numbers(jax.vmap(jax.random.split)(validation))
+    assert len(mine) == 3 * 2000
+    others = set()
+    for seed in (0, 1, 10_000, 20_000):
+        evaluation = jax.vmap(lambda i, seed=seed: evaluation_key(seed, i))(count)
+        steps = jax.vmap(lambda i, seed=seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), i))[0])(count)  # `train_step`
+        once = jax.random.split(jax.random.key(seed))
+        phantom = jax.random.split(jax.random.fold_in(once[0], 2**31 - 1))  # `from_phantom`
+        for keys in (evaluation, jax.vmap(jax.random.split)(evaluation), jax.vmap(lambda k: jax.random.split(k, 16))(steps), once, phantom):
+            others |= numbers(keys)
+    assert not mine & others
+
+
+def test_read_sweep_and_its_best(debug):
+    """Every value is a config; the highest mean decides, and an end of the range is told, whatever the order."""
+    sweep = read_sweep(debug, f"{STRENGTH}=5,1,2")
+    assert sweep.method == sweep.answer == "fista_tv" and sweep.configs[1] == override(debug, STRENGTH, "1")
+    assert read_sweep(debug, "methods.mmps.guide.num_krylov=5,10").answer == "posterior_mean"
+    scores = {"5": [20.0, 24.0], "1": [21.0, 21.0], "2": [22.0, 25.0]}
+    found = {v: [{"methods": {"fista_tv": {"psnr": p, "ssim": 0.5, "residual": 1.0}}} for p in row] for v, row in scores.items()}
+    choice = tuned(sweep, found)
+    assert choice["best"] == "2" and choice["at_end"] == "" and choice["cases"] == scores and choice["values"]["2"]["psnr"][0] == 23.5
+    assert tuned(Sweep(*sweep[:3], ("5", "1"), sweep.configs), found) | {"values": 0, "cases": 0} == {
+        **{"field": STRENGTH, "num_images": 2, "values": 0, "cases": 0},
+        **{"best": "5", "at_end": "highest"},
+    }
+    kinds = read_sweep(debug, "methods.fista_tv.solver.regulariser.kind=isotropic,anisotropic")
+    named = {v: [{"methods": {"fista_tv": {"psnr": p, "ssim": 0.5, "residual": 1.0}}}] for v, p in zip(kinds.values, (1.0, 2.0), strict=True)}
+    assert tuned(kinds, named)["best"] == "anisotropic" and tuned(kinds, named)["at_end"] == ""
+
+
+def test_methods_are_checked(debug):
+    """One sampler at most; samples for samplers alone; the prior only where it is asked for."""
+    assert checked_methods(debug, "cgls,fista_tv,cgls", 0) == (("cgls", "fista_tv"), 0)
+    assert checked_methods(debug, "", 0) == (("mmps",), 2) and checked_methods(debug, "cgls,dds", 5) == (("cgls", "dds"), 5)
+    for names, num, message in (
+        ("mmps,dds", 0, "at most one"),
+        ("cgsl", 0, "did you mean 'cgls'"),
+        ("dds", 1, "at least 2"),
+        ("cgls", -1, "at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            checked_methods(debug, names, num)
+    assert [needs_prior(debug, [name]) for name in ("tv", "cgls", "pnp_admm", "mmps")] == [False, False, True, True]
+    for path, message in (("pnp_admm.solver.denoise", "comes from the prior"), ("cgls.solver.y", "comes from the measurement")):
+        with pytest.raises(ConfigError, match=message):
+            checked_method(override(debug, f"methods.{path}", "1"), path.split(".")[0], 0)
+    with pytest.raises(ConfigError, match="baseline 'dds' of config debug is no Solve; .*tv"):
+        checked_method(override(debug, "baseline", "dds"), "cgls", 0)
+
+
+def test_what_is_said_of_a_run():
+    """Steps, the last change and its history; one line where a step was too long, or led out of all numbers."""
+
+    def run(step_size, num_steps, record=None):
+        solver = fista(lambda x: 3.0 * x - 1.0, lambda v, tau: v, jnp.float32(step_size))
+        return iterate_until(solver, jnp.ones(4, jnp.float32), 1e-6, num_steps, record)[1]
+
+    found = checked_outcome("mine", run(0.3, 100, lambda state, info: info.change))
+    assert found["converged"] and found["num_steps"] == len(found["history"]) < 100 and found["history"][-1] == found["change"] <= 1e-6
+    assert np.isclose(found["step_ratio"], 0.9, atol=1e-3)  # of differences in single precision
+    with pytest.raises(ValueError, match=r"^mine: its step size is 1.[45]\d* times the largest that converges; a smaller one is needed$"):
+        checked_outcome("mine", run(0.5, 4))
+    with pytest.raises(ValueError, match=r"^mine diverged after \d+ steps: its step size is 90 times the largest that converges$"):
+        checked_outcome("mine", run(30.0, 100))
+    none = Outcome(0, np.inf, 0.0, False, True, None)
+    with pytest.raises(ValueError, match="^mine diverged after 0 steps: its step size is far above the largest that converges$"):
+        checked_outcome("mine", none._replace(step_ratio=np.inf))
+    with pytest.raises(ValueError, match="^mine diverged after 0 steps: its settings or the data hold numbers out of range$"):
+        checked_outcome("mine", none)
+    bad = ({"tv": {"psnr": np.float32(np.nan)}}, {}, {})
+    with pytest.raises(ValueError, match="^tv holds NaN for image 3; "):
+        checked_case("image 3", bad)
+    with pytest.raises(ValueError, match=r"^tv diverged .* \(image 3\)$"):
+        checked_case("image 3", ({}, {"tv": none}, {}))
+
+
+@pytest.mark.parametrize("name, methods", [("mri_coils", None), ("debug", ["tv", "cgls", "sirt"])])
+def test_every_shipped_solve_keeps_its_image(debug, name, methods):
+    """Traced in single precision, as users run it: the answer has the shape and the dtype of the image. Of CT what MRI has not."""
+    config = configs.load(f"configs/{name}.py")
+    methods = methods or [key for key, settings in config.methods.items() if isinstance(settings, Solve)]
+    with jax.enable_x64(False):
+        A = operator(config.measure, {})
+        params = jax.eval_shape(lambda: initialise(config.prior, jax.random.key(0)))
+        x = jax.ShapeDtypeStruct(config.prior.shape, jnp.float32)
+        y = jax.eval_shape(A, x)
+        sigma_y = configs.build(config.measure.noise).sigma(jnp.ones(y.shape, y.dtype))
+        start = jax.eval_shape(direct(config), A, y)
+        for method in methods:
+            found, outcome = jax.eval_shape(solution(config, method), params, A, y, sigma_y, start)
+            assert (found.shape, found.dtype) == (x.shape, x.dtype) and outcome.change.dtype == jnp.float32, method
+
+
+def test_solve_starts_where_it_says(debug, key):
+    """One step of Landweber from zeros is a multiple of A^H y, whatever the direct answer; a `Method` is none."""
+    settings = Solve(Spec("landweber", {"step_size": 1e-4}), 1, start="zeros")
+    config = configs.dataclasses.replace(debug, methods={"landweber": settings, **debug.methods})
+    A, y = gradient(), jax.random.normal(key, (2, 8, 9))
+    x, outcome = solution(config, "landweber")(None, A, y, 2.0, jnp.ones((8, 9)))
+    np.testing.assert_allclose(x, 1e-4 / 4 * A.adjoint(y), rtol=1e-10)
+    assert int(outcome.num_steps) == 1
+    assert isinstance(config.methods["mmps"], Method)
+    with pytest.raises(AssertionError):
+        solution(config, "mmps")
