@@ -63,8 +63,7 @@ def main(arguments):
     problem = from_scan(config, key_data, scan) if scan else from_phantom(config, key_data)
 
     output = Path(options.output)
-    same_kind = [f"{name}{ending}" for name in ("posterior_mean", *config.methods) for ending in KINDS.values()]
-    if options.input and Path(options.input).resolve() in [(output / name).resolve() for name in (*RESULTS, *same_kind)]:
+    if options.input and Path(options.input).resolve() in [(output / name).resolve() for name in (*RESULTS, *_same_kind(config))]:
         raise ValueError(f"{options.input}: the results would replace the input; another --output is needed")
     prepare_folder(output)
     for line in problem.assumed:
@@ -93,8 +92,6 @@ def main(arguments):
         "versions": versions(),
         "config": json.loads(to_json(config)),
     }
-    for name in same_kind:  # of an earlier run, on another patient's file
-        (output / name).unlink(missing_ok=True)
     _write(output, config, problem, answers, samples, record, scan)
     columns = ["psnr", "ssim", "nmse", "residual", "seconds"] if problem.truth is not None else ["residual", "seconds"]
     method_table({name: [row[c] for c in columns] for name, row in methods.items()}, columns)
@@ -110,6 +107,11 @@ def main(arguments):
 def _read(options):
     """The scan that the options name."""
     return read(options.input, slice_index=None if options.slice < 0 else options.slice, modality=options.modality or None)
+
+
+def _same_kind(config):
+    """Names of the files of the user's kind, one for each answer that may be asked for."""
+    return [f"{name}{ending}" for name in ("posterior_mean", *config.methods) for ending in KINDS.values()]
 
 
 def _reconstruct(config, problem, params, key, method, num_samples, history):
@@ -161,9 +163,11 @@ def _write(output, config, problem, answers, samples, record, scan):
         images["posterior_std"] = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
     if problem.truth is not None:
         images["truth"] = shown(problem.truth)
-    if scan and scan.source[1] in KINDS:  # first, for it depends on the user's file
-        path = output / f"{answer}{KINDS[scan.source[1]]}"
-        write_like(scan.source[0], images[answer], path, problem.pixel_size, f"medjax {answer.replace('_', ' ')}", record["slice"])
+    own = f"{answer}{KINDS[scan.source[1]]}" if scan and scan.source[1] in KINDS else ""
+    if own:  # first, for it depends on the user's file
+        write_like(scan.source[0], images[answer], output / own, problem.pixel_size, f"medjax {answer.replace('_', ' ')}", record["slice"])
+    for stale in set(_same_kind(config)) - {own}:  # of an earlier run, on another patient's file
+        (output / stale).unlink(missing_ok=True)
     with write_atomically(output / "reconstruction.npz") as path, Path(path).open("wb") as file:
         arrays = {"measurement": np.asarray(problem.y), **images} | ({"samples": samples} if len(samples) else {})
         if problem.pixel_size:
