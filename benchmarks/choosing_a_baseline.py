@@ -1,7 +1,8 @@
 """Tables and pictures of docs/choosing_a_baseline.md: python benchmarks/choosing_a_baseline.py [--only NAME] [--json FILE].
 
-Each problem is that of a config, its images generated and never tuned on; every answer without learning that the config names takes part, its
-strength tuned by `evaluate.py --sweep`. Writes a picture of one image a problem into docs/choosing_a_baseline/.
+Images are generated and never tuned on. Most problems are those of a config, and every answer without learning that it names takes part, its
+strength tuned by `evaluate.py --sweep`; those of `three_problems.py` are tuned here, on 8 other images. Times are of one image, compiled, the
+contenders taking turns. Writes a picture of one image a problem into docs/choosing_a_baseline/.
 """
 
 import functools
@@ -15,6 +16,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import race  # noqa: E402
+import three_problems  # noqa: E402
 
 from medjax.config import ROOT, Solve, bind, build, load  # noqa: E402
 from medjax.experiment.assess import assess  # noqa: E402
@@ -22,6 +24,8 @@ from medjax.experiment.problem import operator, simulate  # noqa: E402
 from medjax.experiment.reconstruct import checked_outcome, direct, needs_prior, solution  # noqa: E402
 from medjax.experiment.sweep import evaluation_key  # noqa: E402
 from medjax.metrics.confidence_interval import confidence_interval  # noqa: E402
+from medjax.metrics.psnr import psnr  # noqa: E402
+from medjax.metrics.ssim import ssim  # noqa: E402
 from medjax.report.figure import figure  # noqa: E402
 
 PROBLEMS = {
@@ -31,7 +35,7 @@ PROBLEMS = {
     "mri_brain": "MRI, one coil, 4x",
     "mri_coils": "MRI, 8 coils, 4x",
 }
-NUM_IMAGES, SEED = 16, 10_000
+NUM_IMAGES, NUM_TUNING, SEED = 16, 8, 10_000
 
 
 def table(name):
@@ -73,19 +77,64 @@ def table(name):
     return rows
 
 
+def contest(name):
+    """The same for a problem without a config."""
+    problem = getattr(three_problems, name)()
+    keys = [[jax.random.fold_in(jax.random.key(stream), i) for i in range(num)] for stream, num in ((SEED + 1, NUM_TUNING), (SEED, NUM_IMAGES))]
+    draw = jax.jit(problem.draw)
+    tuning, tests = ([draw(key) for key in stream] for stream in keys)
+
+    def score(x, truth):
+        x, truth = jnp.abs(x).reshape(-1, *x.shape[-2:]), jnp.abs(truth).reshape(-1, *x.shape[-2:])
+        return {"psnr": psnr(x, truth), "ssim": jnp.mean(jax.vmap(ssim)(x, truth))}
+
+    score, rows, contenders, shown, captions = jax.jit(score), [], {}, {}, {}
+    for n, candidate in problem.candidates.items():
+        fns = {value: jax.jit(functools.partial(candidate.run, value)) for value in candidate.values}
+        found = {value: np.mean([float(score(fn(*data), truth)["psnr"]) for truth, *data in tuning]) for value, fn in fns.items()}
+        best = max(found, key=lambda value: found[value])
+        if len(found) > 1 and best in (candidate.values[0], candidate.values[-1]):
+            print(f"{name}, {n}: {candidate.tuned} is at the end of what was tried: {found}")
+        answers = [fns[best](*data) for _, *data in tests]
+        scores = [jax.device_get(score(x, truth)) for x, (truth, *_) in zip(answers, tests, strict=True)]
+        (level, half), (similarity, _) = (confidence_interval([float(s[c]) for s in scores]) for c in ("psnr", "ssim"))
+        rows.append(
+            {
+                problem.title: n,
+                "PSNR [dB]": f"{level:.2f} ± {half:.2f}",
+                "SSIM": similarity,
+                "steps": best if candidate.steps == "tuned" else candidate.steps,
+            }
+        )
+        rows[-1]["tuned"] = f"{candidate.tuned} {best:g}" if len(found) > 1 else "-"
+        contenders[n] = functools.partial(fns[best], *tests[0][1:])
+        shown[n], captions[n] = answers[0], jax.tree.map(float, scores[0])
+    times, _ = race.race(contenders, turns=5, seconds=10)
+    for row in rows:
+        row["ms"] = race.milliseconds(times[row[problem.title]])
+    images = {n: np.asarray(jnp.abs(x).reshape(-1, *x.shape[-2:])[-1]) for n, x in (shown | {"truth": tests[0][0]}).items()}
+    figure(_path(name), images, [], captions, problem.unit, problem.pixel_size, problem.title)
+    return rows
+
+
+def _path(name):
+    path = ROOT / "docs" / "choosing_a_baseline" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def _picture(config, units, problem, answers, scores):
     def shown(x):
         return np.asarray(units.display(units.decode(x)))
 
     images = {n: shown(x) for n, x in answers.items()} | {"truth": shown(problem.truth)}
-    path = ROOT / "docs" / "choosing_a_baseline" / f"{config.name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixel_size = getattr(problem.A, "pixel_size", None)
     size = float(pixel_size) if pixel_size is not None and jnp.ndim(pixel_size) == 0 else None
-    figure(path, images, [], jax.tree.map(float, scores), units.name, size, PROBLEMS[config.name])
+    figure(_path(config.name), images, [], jax.tree.map(float, scores), units.name, size, PROBLEMS[config.name])
 
 
-TABLES = {name: functools.partial(table, name) for name in PROBLEMS if (ROOT / "configs" / f"{name}.py").exists()}
+TABLES = {name: functools.partial(table, name) for name in PROBLEMS}
+TABLES |= {name: functools.partial(contest, name) for name in ("deblurring", "emission", "beating_heart")}
 
 if __name__ == "__main__":
     race.main(__doc__, TABLES)

@@ -83,7 +83,7 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
       theta: pytree; nothing differentiated may come from elsewhere.
       solve: `theta -> s`, pytree of floating or complex arrays.
       symmetric: that F is a gradient of a strictly convex function, so that conjugate gradients do.
-      tolerance: relative residual of the linear solve.
+      tolerance: relative residual of the linear solve; where the precision does not reach it, 10 times its spacing.
       num_krylov: steps of conjugate gradients, or vectors of GMRES held at once.
       restarts: of GMRES, the most.
 
@@ -95,6 +95,7 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
     """
     like = jax.eval_shape(solve, theta)
     size, unflat = linalg.flattening(like)
+    tolerance = max(tolerance, 10 * float(jnp.finfo(linalg.real_dtype(like)).eps))
 
     def krylov(matvec, b):
         if symmetric:

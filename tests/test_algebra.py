@@ -76,6 +76,15 @@ def test_restriction_uses_the_views_of_a_geometry():
     assert _close(few(x), A(x)[jnp.array([4, 1])])
 
 
+def test_what_is_made_of_views_has_views():
+    A = parallel_beam(12, ANGLES)
+    double = compose(scale(2.0, A), scale(0.5, identity()))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 12)))
+    assert _close(restrict(double, [4, 1])(x), A(x)[jnp.array([4, 1])])
+    assert _close(restrict(restrict(double, [4, 1]), [1])(x), A(x)[jnp.array([1])])
+    assert not hasattr(compose(identity(), A), "views") and not hasattr(scale(2.0, identity()), "views")
+
+
 def test_repeated_measurements_add_up_in_the_adjoint():
     A = restrict(identity(), [2, 2, 0], 3)
     assert np.array_equal(A.adjoint(jnp.array([1.0, 10.0, 100.0])), [100, 0, 11])

@@ -20,7 +20,7 @@ def prox_conjugate(functional: Functional) -> Callable:
       `(v, sigma) -> argmin_y f*(y) + ||y - v||^2 / (2 sigma)`, for sigma > 0; sigma may be an array where f's prox takes arrays for tau.
 
     Reference:
-      Chambolle & Pock (2011), eq. 18 and below, https://doi.org/10.1007/s10851-010-0251-1
+      Parikh & Boyd (2014), Proximal algorithms, section 2.5, https://doi.org/10.1561/2400000003
     """
     return lambda v, sigma: v - sigma * functional.prox(v / sigma, 1 / sigma)
 

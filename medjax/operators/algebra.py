@@ -24,9 +24,9 @@ def compose(A: Operator, B: Operator) -> Operator:
       B: the inner operator; its output is what A takes.
 
     Returns:
-      An operator with the leaves of both.
+      An operator with the leaves of both, and with a method `views` where A has one.
     """
-    return _Composition(A, B)
+    return (_ViewedComposition if hasattr(A, "views") else _Composition)(A, B)
 
 
 def scale(c, A: Operator) -> Operator:
@@ -38,9 +38,9 @@ def scale(c, A: Operator) -> Operator:
       A: operator.
 
     Returns:
-      An operator with the leaves of A and c.
+      An operator with the leaves of A and c, and with a method `views` where A has one.
     """
-    return _Scaled(c, A)
+    return (_ViewedScaled if hasattr(A, "views") else _Scaled)(c, A)
 
 
 def add(A: Operator, B: Operator) -> Operator:
@@ -194,6 +194,16 @@ class _Composition:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class _ViewedComposition(_Composition):
+    """A after B, of an A with views."""
+
+    def views(self, indices):
+        """Some of the views of A after B."""
+        return compose(restrict(self.outer, indices), self.inner)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class _Scaled:
     """c A, with c a scalar leaf."""
 
@@ -207,6 +217,16 @@ class _Scaled:
     def adjoint(self, y):
         """conj(c) A^H y."""
         return self.inner.adjoint(jax.tree.map(lambda y: _times(jnp.conj(self.factor), y), y))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _ViewedScaled(_Scaled):
+    """c A, of an A with views."""
+
+    def views(self, indices):
+        """c times some of the views of A."""
+        return scale(self.factor, restrict(self.inner, indices))
 
 
 @jax.tree_util.register_dataclass
