@@ -32,3 +32,6 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/ct_projectors.py
 	$(BIN)/python benchmarks/ct_reconstruction.py
 	$(BIN)/python benchmarks/mri_operators.py
+	$(BIN)/python benchmarks/mri_reconstruction.py
+	$(BIN)/python benchmarks/plug_and_play.py
+	$(BIN)/python benchmarks/choosing_a_baseline.py

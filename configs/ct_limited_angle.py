@@ -11,4 +11,7 @@ def get_config() -> Config:
     """`ct_torso` with a missing wedge of 60 degrees."""
     config = override(ct_torso(), "measure.operator.angles.stop", "120")
     config = override(config, "methods.tv.solver.strength", "2.0")
+    config = override(config, "methods.pnp_admm.solver.sigma", "0.2")
+    config = override(config, "methods.dpir.solver.sigma_max", "2.0")
+    config = override(config, "methods.red.solver.sigma", "0.2")
     return override(config, "name", "ct_limited_angle")

@@ -11,4 +11,5 @@ def get_config() -> Config:
     """`ct_torso` with all views and a tenth of the photons."""
     config = override(ct_torso(), "measure.operator.angles.num_views", "180")
     config = override(config, "measure.noise.num_photons", "1000")
+    config = override(config, "methods.tgv.solver.regulariser.strength", "6.0")
     return override(config, "name", "ct_low_dose")

@@ -38,22 +38,21 @@ def get_config() -> Config:
 
 
 def methods(size: int) -> dict[str, Method | Solve]:
-    """Answers without learning, with the prior as a denoiser, and posterior samples; what tunes the first two is found by `evaluate.py --sweep`."""
-    tv = Spec("total_variation", {"strength": 2.0, "num_steps": 20})
-    waves = Spec("wavelet_l1", {"W": Spec("wavelet", {"shape": (size, size)}), "strength": 2.0, "channels": True, "free_levels": 3})
+    """Answers without learning, with the prior as a denoiser, and posterior samples; the first two as tuned by `evaluate.py --sweep`."""
+    tv = Spec("total_variation", {"strength": 32.0, "num_steps": 20})
+    tgv = Spec("total_generalized_variation", {"strength": 32.0, "max_steps": 30})
+    waves = Spec("wavelet_l1", {"W": Spec("wavelet", {"shape": (size, size)}), "strength": 32.0, "channels": True, "free_levels": 3})
     classical = {
         "tv": Solve(Spec("tv_reconstruction", {"strength": 2.0}), num_steps=300),
         "fista_tv": Solve(Spec("fista_reconstruction", {"regulariser": tv}), num_steps=100),
-        "l1_wavelet": Solve(Spec("fista_reconstruction", {"regulariser": waves}), num_steps=100),
-        "tgv": Solve(
-            Spec("fista_reconstruction", {"regulariser": Spec("total_generalized_variation", {"strength": 2.0, "max_steps": 100})}), num_steps=100
-        ),
+        "tgv": Solve(Spec("fista_reconstruction", {"regulariser": tgv}), num_steps=100),
+        "l1_wavelet": Solve(Spec("cycle_spinning_reconstruction", {"regulariser": waves, "reach": 8}), num_steps=100),
         "cg": Solve(Spec("cg_reconstruction", {"strength": 30.0, "G": Spec("gradient")}), num_steps=50),
     }
     plugged = {
-        "pnp_admm": Solve(Spec("pnp_admm", {"sigma": 0.05}), num_steps=20),
-        "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.03}), num_steps=8),
-        "red": Solve(Spec("red", {"sigma": 0.05}), num_steps=20),
+        "pnp_admm": Solve(Spec("pnp_admm", {"sigma": 0.15}), num_steps=20),
+        "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.05}), num_steps=24),
+        "red": Solve(Spec("red", {"sigma": 0.1}), num_steps=40),
     }
     ancestral, levels = Spec("ddim", {"eta": 1.0}), {"sigma_min": 0.01, "sigma_max": 10.0}
     samplers = {
