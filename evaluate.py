@@ -48,18 +48,26 @@ def main(arguments):
     if options.num_images < 1 or options.sweep_images < 2:
         found = f"got --num-images {options.num_images} and --sweep-images {options.sweep_images}"
         raise ValueError(f"at least 1 image to evaluate and 2 to tune on are needed, {found}")
+    if (options.array or options.sweep_array) and not options.input:
+        raise ValueError(f"got --array {options.array!r} and --sweep-array {options.sweep_array!r}; an --input with arrays of these names is needed")
+    if options.sweep_array and not sweep:
+        raise ValueError(f"--sweep-array is {options.sweep_array!r}; a --sweep that tunes on it is needed")
     params = None
     if needs_prior(config, methods):
         params = load_weights(located(config.prior.checkpoint), jax.eval_shape(lambda: initialise(config.prior, jax.random.key(0))))
     tests, validation = _images(config, options, sweep)
     output = prepare_folder(options.output)
 
-    A, clock = operator(config.measure, {}), time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    choice = None
+    A, key, clock = operator(config.measure, {}), jax.random.key(0), time.perf_counter()
+    fn, fns = jax.jit(case(config, methods, num_samples)), {}
     if sweep:
         _, samples = checked_methods(config, sweep.method, options.num_samples)
         fns = {value: jax.jit(case(tried, [sweep.method], samples)) for value, tried in zip(sweep.values, sweep.configs, strict=True)}
+    for program in (fn, *fns.values()):  # settings that do not fit are found before any image is drawn
+        jax.eval_shape(program, params, A, key, jax.eval_shape(tests[0], key))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    choice = None
+    if sweep:
         found = {value: [] for value in sweep.values}
         with Progress(*columns) as bar:
             for i, value in bar.track([(i, v) for i in range(len(validation)) for v in fns], description=f"{config.name}, {sweep.field}"):
@@ -68,8 +76,9 @@ def main(arguments):
                 found[value].append(checked_case(f"{sweep.field} {value}, validation image {i}", row))
         choice = tuned(sweep, found)
         config = override(config, sweep.field, choice["best"])
+        fn = jax.jit(case(config, methods, num_samples))
 
-    fn, cases = jax.jit(case(config, methods, num_samples)), []
+    cases = []
     with Progress(*columns) as bar:
         for i in bar.track(range(len(tests)), description=f"{config.name}, {', '.join(named)}"):
             key_image, key_case = jax.random.split(evaluation_key(options.seed, i))

@@ -55,6 +55,8 @@ def main(arguments):
         raise ConfigError(f"--modality is {options.modality!r}; one of {', '.join(CONFIGS)} is needed")
     scan = scans[0] if scans else _read(options) if options.input else None
     method, num_samples = checked_method(config, options.method, options.num_samples)
+    if options.history and num_samples:
+        raise ConfigError(f"--history is {options.history}, but {method} draws samples and has none; a method that is solved for is needed")
     key = jax.random.key(config.seed if options.seed < 0 else options.seed)
     params = None
     if needs_prior(config, (config.baseline, method)):
@@ -117,21 +119,24 @@ def _same_kind(config):
 def _reconstruct(config, problem, params, key, method, num_samples, history):
     """Answers by name, the outcome of each solver's run, and the seconds that each took, compilation included."""
     data = problem.A, problem.y, problem.sigma_y
-    answers, outcomes, seconds = {}, {}, {}
+    answers, outcomes, seconds, programs = {}, {}, {}, {}
 
-    def timed(name, fn, *args):
+    def traced(name, fn, *args):
+        clock, programs[name] = time.perf_counter(), jax.jit(fn)
+        shapes = jax.eval_shape(programs[name], *args)
+        seconds[name] = time.perf_counter() - clock
+        return shapes
+
+    def timed(name, *args):
         clock = time.perf_counter()
-        found = jax.block_until_ready(jax.jit(fn)(*args))
-        seconds[name] = round(time.perf_counter() - clock, 3)
+        found = jax.block_until_ready(programs[name](*args))
+        seconds[name] = round(seconds[name] + time.perf_counter() - clock, 3)
         return found
 
-    def solved(name, *options):
-        answers[name], outcome = timed(name, solution(config, name, *options), params, *data, start)
+    def solved(name):
+        answers[name], outcome = timed(name, params, *data, start)
         outcomes[name] = checked_outcome(name, outcome)
 
-    start = answers[config.direct.name] = timed(config.direct.name, direct(config), *data[:2])
-    if method != config.baseline:
-        solved(config.baseline)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     total = max(num_samples, 1) * config.methods[method].num_steps
     task = bar.add_task(f"{num_samples} posterior samples by {method}" if num_samples else f"steps of {method}", total=total)
@@ -139,11 +144,23 @@ def _reconstruct(config, problem, params, key, method, num_samples, history):
     def on_step():
         bar.advance(task)
 
+    # all before the first is computed: settings that do not fit are found here
+    start, solves = traced(config.direct.name, direct(config), *data[:2]), isinstance(config.methods[method], Solve)
+    if method != config.baseline:
+        traced(config.baseline, solution(config, config.baseline), params, *data, start)
+    if solves:
+        traced(method, solution(config, method, on_step, history), params, *data, start)
+    else:
+        traced("posterior_mean", posterior(config, method, num_samples, on_step), params, key, *data)
+
+    start = answers[config.direct.name] = timed(config.direct.name, *data[:2])
+    if method != config.baseline:
+        solved(config.baseline)
     with bar:
-        if isinstance(config.methods[method], Solve):
-            solved(method, on_step, history)
+        if solves:
+            solved(method)
         else:
-            answers["samples"] = timed("posterior_mean", posterior(config, method, num_samples, on_step), params, key, *data)
+            answers["samples"] = timed("posterior_mean", params, key, *data)
             answers["posterior_mean"] = jnp.mean(answers["samples"], 0)
         bar.update(task, completed=total)
     return answers, outcomes, seconds

@@ -24,21 +24,27 @@ def nonnegative(value, what: str):
     """value, a scalar or an array.
 
     Raises:
-      ValueError: where it is known and has negative entries or NaN; `what` names it.
+      ValueError: where it is known and has entries that are negative, infinite or NaN; `what` names it.
     """
     if is_concrete(value) and not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{what} is {np.min(np.asarray(value)):.4g}, at least 0 is needed")
-    return value
+    return _finite(value, what)
 
 
-def positive(value, what: str):
+def positive(value, what: str, finite: bool = True):
     """value, a scalar or an array.
 
     Raises:
-      ValueError: where it is known and has entries that are not above 0; `what` names it.
+      ValueError: where it is known and has entries that are not above 0 or, where that is asked, infinite; `what` names it.
     """
     if is_concrete(value) and not np.all(np.asarray(value) > 0):
         raise ValueError(f"{what} is {np.min(np.asarray(value)):.4g}, more than 0 is needed")
+    return _finite(value, what) if finite else value
+
+
+def _finite(value, what):
+    if is_concrete(value) and not np.all(np.isfinite(np.asarray(value))):
+        raise ValueError(f"{what} is infinite, a finite number is needed")
     return value
 
 

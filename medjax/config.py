@@ -4,6 +4,7 @@ A `Spec` names a public function by its file name; `build` finds it under medjax
 """
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -13,6 +14,8 @@ import json
 import pkgutil
 import re
 import runpy
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +182,17 @@ def locate(name: str):
     return getattr(module, function or file)
 
 
+@contextlib.contextmanager
+def _told_as(name: str):
+    """ConfigError in the name of `name` for what Python raises where an argument is of the wrong kind."""
+    try:
+        yield
+    except jax.errors.JAXTypeError:  # of a tracer: no setting asks for that
+        raise
+    except (TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+
+
 def _resolve(name: str, value):
     """An argument as its function takes it."""
     if isinstance(value, Spec):
@@ -190,14 +204,12 @@ def build(spec: Spec, *first, **more):
     """Call what `spec` names with `first`, the arguments of the spec and `more`.
 
     Raises:
-      ConfigError: where the name or an argument is unknown.
+      ConfigError: where the name or an argument is unknown, or an argument is of a kind that the function cannot take.
     """
     fn = bind(Spec(spec.name, spec.args | more))
-    try:
+    with _told_as(spec.name):
         inspect.signature(fn).bind(*first)
-    except TypeError as error:
-        raise ConfigError(f"{spec.name}: {error}") from error
-    return fn(*first)
+        return fn(*first)
 
 
 def bind(spec: Spec):
@@ -274,7 +286,7 @@ def _replaced(node, names, text, path):
     fields, name = _fields(node), names[0]
     if name not in fields:
         raise ConfigError(f"--{path}: unknown config field {name!r}; {nearest(name, fields)}")
-    value = _replaced(fields[name], names[1:], text, path) if len(names) > 1 else _parsed(text, fields[name], path)
+    value = _replaced(fields[name], names[1:], text, path) if len(names) > 1 else _parsed(text, fields[name], path, _kinds(node, name))
     if isinstance(node, dict):
         return {**node, name: value}
     if isinstance(node, Spec):
@@ -282,22 +294,58 @@ def _replaced(node, names, text, path):
     return dataclasses.replace(node, **{name: value})
 
 
-def _parsed(text: str, old, path: str):
-    """`text` as a value of the type of `old`."""
+def _kinds(node, name: str) -> tuple:
+    """The types that the function of a `Spec` tells for an argument, none where it takes arrays or does not tell."""
+    parameters = inspect.signature(locate(node.name)).parameters if isinstance(node, Spec) else {}
+    found = parameters[name].annotation if name in parameters else Any
+    kinds = typing.get_args(found) if isinstance(found, types.UnionType) else (found,)
+    return () if {inspect.Parameter.empty, Any, jax.Array} & set(kinds) else kinds
+
+
+def _parsed(text: str, old, path: str, kinds: tuple):
+    """`text` as a value of the type of `old`, or of one of `kinds` where there is no value yet."""
     if isinstance(old, str):
         return text
     if isinstance(old, Spec):
         return Spec(text)
-    try:
-        value = float(text) if text in ("inf", "-inf") else ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        value = text
+    value = _literal(text)
+    if old is None:
+        return _first(text, value, path, kinds)
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    kinds = {tuple: (tuple, list), list: (tuple, list)}.get(type(old), (type(old),))
-    if old is not None and not isinstance(value, kinds):
+    wanted = {tuple: (tuple, list), list: (tuple, list)}.get(type(old), (type(old),))
+    if not isinstance(value, wanted) or value != value:  # NaN
         raise ConfigError(f"--{path}: wants {type(old).__name__} like {old!r}, got {text!r}")
     return value
+
+
+def _literal(text: str):
+    """What `text` says in Python, nan and inf included; the text itself where it says nothing."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _first(text: str, value, path: str, kinds: tuple):
+    """The value of an argument that had none: a number, numbers, or the name of a function, as far as `kinds` allow."""
+    plain = [kind for kind in kinds if kind in (int, float, bool, str, tuple, list)]
+    functions = not kinds or set(kinds) - {*plain, types.NoneType}
+    if isinstance(value, str):
+        if str in plain:
+            return text
+        if functions and text.partition(".")[0] in _modules():
+            return Spec(text)
+    elif value == value and (value is None or type(value) in (plain if kinds else (int, float, complex, bool, tuple, list))):
+        return value
+    elif type(value) is int and float in plain:
+        return float(value)
+    names = [kind.__name__ for kind in plain] or ["a number"] * (not kinds)
+    raise ConfigError(f"--{path}: wants {' or '.join([*names, *['the name of a function'] * bool(functions)])}, got {text!r}")
 
 
 def to_json(config) -> str:

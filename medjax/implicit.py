@@ -13,6 +13,7 @@ from medjax.iterate import iterate_until
 from medjax.typing import Solver
 
 BACKWARD = ("implicit", "unroll", "jfb")
+_UNSOLVED = 1e-3
 
 
 def solution(
@@ -31,9 +32,10 @@ def solution(
     With T the step of the solver and s the state, :math:`s^* = T(\theta, s^*)`:
 
     * ``"implicit"``: :math:`ds = (I - \partial_s T)^{-1} \partial_\theta T \, d\theta`, by GMRES, whatever the number of steps; true where the run
-      has converged.
+      has converged. Of a solver with a `residual` F it is :math:`dx = -(\partial_x F)^{-1} \partial_\theta F \, d\theta`, by conjugate
+      gradients, for x alone.
     * ``"unroll"``: through all `max_steps` steps, that of the iterate itself; memory grows with their square root, for one more forward run.
-    * ``"jfb"``: through the last step alone, Jacobian-free: a direction, not the gradient.
+    * ``"jfb"``: through the last step alone, Jacobian-free: a direction, not the gradient; not for solvers with a `residual`.
 
     Args:
       make: `theta -> Solver`; nothing differentiated may come from elsewhere.
@@ -49,7 +51,7 @@ def solution(
       The last state of the solver, with the estimate in its field `x`.
 
     Raises:
-      ValueError: for another `backward`.
+      ValueError: for another `backward`, or "jfb" where a step is no fixed point.
 
     Reference:
       Blondel et al. (2022), Efficient and modular implicit differentiation, eq. 2, https://arxiv.org/abs/2105.15183; jfb: Fung et al. (2022),
@@ -66,6 +68,13 @@ def solution(
     def step(theta, state):
         return make(theta).step(state)[0]
 
+    known = make(jax.tree.map(lax.stop_gradient, theta))
+    if known.residual is not None:
+        if backward == "jfb":
+            raise ValueError('backward is "jfb", but the solution is no smooth fixed point of this solver\'s step; "implicit" or "unroll" is needed')
+        state = iterate_until(known, x0, tolerance, max_steps)[0]
+        x = root(lambda theta, x: _residual(make(theta), x), theta, lambda _: state.x, symmetric=True, num_krylov=num_krylov, restarts=restarts)
+        return state._replace(x=x)
     if backward == "jfb":
         return step(theta, lax.stop_gradient(run(jax.tree.map(lax.stop_gradient, theta))))
     return root(lambda theta, s: jax.tree.map(jnp.subtract, s, step(theta, s)), theta, run, num_krylov=num_krylov, restarts=restarts)
@@ -83,7 +92,7 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
       theta: pytree; nothing differentiated may come from elsewhere.
       solve: `theta -> s`, pytree of floating or complex arrays.
       symmetric: that F is a gradient of a strictly convex function, so that conjugate gradients do.
-      tolerance: relative residual of the linear solve; where the precision does not reach it, 10 times its spacing.
+      tolerance: relative residual of the linear solve, at least 10 times the spacing of the numbers; where it stays above 1e-3 the derivative is NaN.
       num_krylov: steps of conjugate gradients, or vectors of GMRES held at once.
       restarts: of GMRES, the most.
 
@@ -99,8 +108,10 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
 
     def krylov(matvec, b):
         if symmetric:
-            return linalg.conjugate_gradient(matvec, b, num_steps=num_krylov * restarts, tolerance=tolerance)
-        return gmres(matvec, b, tol=tolerance, restart=min(num_krylov, size), maxiter=restarts, solve_method="incremental")[0]
+            found = linalg.conjugate_gradient(matvec, b, num_steps=num_krylov * restarts, tolerance=tolerance)
+        else:
+            found = gmres(matvec, b, tol=tolerance, restart=min(num_krylov, size), maxiter=restarts, solve_method="incremental")[0]
+        return jnp.where(linalg.norm(matvec(found) - b) <= _UNSOLVED * linalg.norm(b), found, jnp.nan)
 
     def tangent_solve(matvec, b):
         return lax.custom_linear_solve(matvec, b, krylov, krylov, symmetric=symmetric)
@@ -110,6 +121,10 @@ def root(fn: Callable, theta, solve: Callable, *, symmetric: bool = False, toler
 
     start = jnp.zeros((size,), linalg.real_dtype(like))
     return unflat(lax.custom_root(residual, start, lambda *_: linalg.flat(solve(jax.tree.map(lax.stop_gradient, theta))), tangent_solve))
+
+
+def _residual(solver, x):
+    return solver.residual(x)
 
 
 def _unrolled(solver, x0, num_steps):

@@ -179,6 +179,8 @@ class Weighted:
 
 def difference(x, num_axes: int = 2):
     """Forward differences along the first axes, `[h, w, ...]` -> `[2, h, w, ...]`, zero across the border; its squared norm is below 4 num_axes."""
+    if x.ndim < num_axes:
+        raise ValueError(f"differences along {num_axes} axes are asked for, the image is {list(x.shape)}")
     return jnp.stack([jnp.diff(x, axis=i, append=lax.slice_in_dim(x, x.shape[i] - 1, None, axis=i)) for i in range(num_axes)])
 
 

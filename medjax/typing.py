@@ -42,10 +42,15 @@ class Functional(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """`init(x0) -> state`, `step(state) -> (state, info)`; `state.x` is the iterate, `info` an `Info`."""
+    """`init(x0) -> state`, `step(state) -> (state, info)`; `state.x` is the iterate, `info` an `Info`.
+
+    residual: x -> F, 0 at the solution, the gradient of a convex function: of solvers whose state is no smooth fixed point of `step` (Krylov methods,
+        line searches), which `implicit.solution` differentiates through F.
+    """
 
     init: Callable[[Any], Any]
     step: Callable[[Any], tuple[Any, Any]]
+    residual: Callable[[Any], Any] | None = None
 
 
 class Info(NamedTuple):

@@ -25,7 +25,9 @@ from medjax.functionals.squared_l2 import squared_l2
 from medjax.functionals.tikhonov import tikhonov
 from medjax.functionals.total_generalized_variation import total_generalized_variation
 from medjax.functionals.total_variation import total_variation
+from medjax.functionals.until_gap import until_gap
 from medjax.functionals.wavelet_l1 import wavelet_l1
+from medjax.operators.algebra import identity
 from medjax.operators.gradient import gradient
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.wavelet import wavelet
@@ -132,4 +134,33 @@ VALUES = {  # functional, x, its value by hand
     "poisson_data_zero_mean": (poisson_data(np.array([2.0]), 1.0), np.array([-1.0]), np.inf),
     "poisson_data_negative_mean": (poisson_data(np.array([0.0]), 1.0), np.array([-1.1]), np.inf),
     "total_variation_anisotropic": (total_variation(0.5, kind="anisotropic"), X, 0.5 * (2 + 2 + 4.5 + 3 + 2.5 + 3 + 4)),
+}
+
+REFUSED = {  # bad input, and the one line that says so
+    lambda: total_variation(1.0, kind="l1"): "kind of total_variation is 'l1', one of isotropic, anisotropic is needed",
+    lambda: box(1.0, 0.0): "box is from 1 to 0, lower <= upper is needed",
+    lambda: huber(1.0, 0.0): "width of huber is 0, more than 0 is needed",
+    lambda: nonnegative().prox(1j * X, 1.0): "box orders its numbers: got complex128, real ones are needed",
+    lambda: poisson_data(-X): "y of poisson_data is -3, at least 0 is needed",
+    lambda: least_squares(gradient(), X, 0.0): "sigma_y of least_squares is 0, more than 0 is needed",
+    lambda: locally_low_rank(1.0, 0): "block of locally_low_rank is 0, at least 1 point is needed",
+    lambda: affine_set(X, X): "affine_set needs B [m, n] and b [m], got [2, 3] and [2, 3]",
+    lambda: h1(1.0, np.ones(3)): "h1 needs one spacing or one for each of 2 axes, got [3]",
+    lambda: total_generalized_variation(1.0, 0.0): "ratio of total_generalized_variation is 0, more than 0 is needed",
+    lambda: total_variation(1.0, num_steps=0): "num_steps of total_variation is 0, more than 0 is needed",
+    lambda: total_variation(1.0, num_axes=7): "num_axes of total_variation is 7, 1, 2 or 3 is needed",
+    lambda: h1(1.0, num_axes=0): "num_axes of h1 is 0, 1, 2 or 3 is needed",
+    lambda: total_generalized_variation(1.0, max_steps=0): "max_steps of total_generalized_variation is 0, more than 0 is needed",
+    lambda: tikhonov(gradient(), 1.0, max_steps=0): "max_steps of tikhonov is 0, more than 0 is needed",
+    lambda: tikhonov(gradient(), 1.0, tolerance=np.nan): "tolerance of tikhonov is nan, at least 0 is needed",
+    lambda: least_squares(gradient(), X, max_steps=-1): "max_steps of least_squares is -1, more than 0 is needed",
+    lambda: least_squares(gradient(), X, tolerance=-1.0): "tolerance of least_squares is -1, at least 0 is needed",
+    lambda: affine_set(gradient(), X, max_steps=0): "max_steps of affine_set is 0, more than 0 is needed",
+    lambda: affine_set(gradient(), X, tolerance=np.nan): "tolerance of affine_set is nan, at least 0 is needed",
+    lambda: until_gap(lambda i, s: s, X, np.sum, 1.0, 0, 10): "max_steps of until_gap is 0, more than 0 is needed",
+    lambda: until_gap(lambda i, s: s, X, np.sum, 1.0, 10, 0): "check_every of until_gap is 0, more than 0 is needed",
+    lambda: wavelet_l1(wavelet((8, 8), "haar", 2), 1.0, free_levels=-1): "free_levels of wavelet_l1 is -1, 0 to 2 is needed",
+    lambda: wavelet_l1(wavelet((8, 8), "haar", 2), 1.0, free_levels=40): "free_levels of wavelet_l1 is 40, 0 to 2 is needed",
+    lambda: wavelet_l1(identity(), 1.0, free_levels=-1): "free_levels of wavelet_l1 is -1, 0 to the levels of W is needed",
+    lambda: wavelet_l1(identity(), 1.0, free_levels=40).prox(X, 1.0): "free_levels of wavelet_l1 is 40, coefficients [2, 3] have no such level",
 }

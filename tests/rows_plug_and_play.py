@@ -83,12 +83,6 @@ def _apgm(theta, stretch):
     return pnp_pgm(A, y, sigma_y, prior(theta), step_size=stretch / curvature(theta), accelerate=True, strength=strength)
 
 
-def _slope(theta, x):
-    """Of the objective whose minimum is the exact MAP."""
-    A, y, sigma_y, mean, *_ = theta
-    return A.adjoint((A(x) - y) / sigma_y**2) + theta[6] * jnp.linalg.solve(covariance(theta), x - mean)
-
-
 def _admm(theta):
     A, y, sigma_y, _, _, sigma, strength = theta
     return pnp_admm(A, y, sigma_y, prior(theta), sigma, strength, tolerance=TIGHT)
@@ -141,7 +135,6 @@ SOLVERS = {
         exact_map,
         150,
         step_bound=True,
-        residual=_slope,
         backward=("unroll",),
     ),
     "pnp_admm": SolverRow(_admm, problem, exact_map, 100, falls=_admm_falls, complex=True),

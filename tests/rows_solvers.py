@@ -184,6 +184,20 @@ def _pdhg_falls(theta, x0, best):
     return distance
 
 
+def _pdhg_limit(theta, x0, best):
+    """A firmly nonexpansive map of (x_k, y_{k+1}) in that metric moves by |u_{k+1} - u_k|^2 <= |u_0 - u*|^2 / (k + 1)."""
+    A, _, _ = theta
+    solver, step = _pdhg(theta, 1.0), 0.99 / jnp.linalg.norm(A.w, 2)
+
+    def moved(state):
+        new = solver.step(state)[0]
+        dx, dy = new.x - state.x, solver.step(new)[0].y - new.y
+        return (linalg.vdot(dx, dx) + linalg.vdot(dy, dy)) / step - 2 * linalg.vdot(A(dx), dy)
+
+    start = _pdhg_falls(theta, x0, best)(solver.init(x0))
+    return moved, lambda k: start / (k + 1)
+
+
 def _pdhg_accelerated(theta, stretch):
     """|x - A^H y|^2 / 2 + strength / 20 |A x|_1, like denoising by total variation, from steps that suit it badly."""
     (A, y, strength), step = theta, 0.99 * stretch / jnp.linalg.norm(theta[0].w, 2)
@@ -218,6 +232,17 @@ def _admm(theta):
 def _multiplier(theta, best):
     """y with grad f(x*) + y = 0."""
     return -_data_gradient(theta)(best)
+
+
+def _admm_limit(theta, x0, best):
+    """Firmly nonexpansive in w = z + y / rho, as Douglas and Rachford's is."""
+    solver, start = _admm(theta), linalg.norm(x0 - best - _multiplier(theta, best) / _RHO) ** 2
+
+    def moved(state):
+        new = solver.step(state)[0]
+        return linalg.norm(new.z - state.z + (new.y - state.y) / _RHO) ** 2
+
+    return moved, lambda k: start / (k + 1)
 
 
 def _admm_falls(theta, x0, best):
@@ -273,6 +298,12 @@ def _huber_optimum(theta, x0):
     return x
 
 
+def _half_quadratic_limit(theta, x0, best):
+    """A proximal step, which is nonexpansive, and a solve that shrinks by rho / (rho + smallest eigenvalue)."""
+    rate = _RHO / (_RHO + jnp.linalg.svd(theta[0].w, compute_uv=False)[-1] ** 2)
+    return distance(theta, x0, best), lambda k: rate ** (k - 1) * linalg.norm(x0 - best)
+
+
 def _douglas_rachford(theta):
     return douglas_rachford(prox_data(theta), _soft(theta), 1 / _RHO)
 
@@ -293,7 +324,6 @@ SOLVERS = {
         *(lasso, smooth_optimum, 80, 1e-10),
         falls=_smooth_falls,
         complex=True,
-        residual=_smooth_residual,
     ),
     "lbfgs": SolverRow(
         lambda theta: lbfgs(lambda x: smooth_value(theta, x), memory=5),
@@ -301,7 +331,6 @@ SOLVERS = {
         falls=_smooth_falls,
         complex=True,
         backward=("implicit",),
-        residual=_smooth_residual,
     ),
     "proximal_gradient": SolverRow(_proximal_gradient, lasso, lasso_optimum, 300, step_bound=True, falls=_objective_falls, complex=True),
     "proximal_gradient_backtracking": SolverRow(
@@ -310,12 +339,12 @@ SOLVERS = {
     "fista": SolverRow(_fista, lasso, lasso_optimum, 150, step_bound=True, limit=_fista_limit, complex=True),
     "fista_restart": SolverRow(_fista_restart, lasso, lasso_optimum, 150, step_bound=True, complex=True),
     "fista_backtracking": SolverRow(_fista_backtracking, lasso, lasso_optimum, 150, limit=_fista_backtracking_limit, complex=True),
-    "pdhg": SolverRow(_pdhg, lasso, lasso_optimum, 150, step_bound=True, falls=_pdhg_falls, complex=True),
+    "pdhg": SolverRow(_pdhg, lasso, lasso_optimum, 150, step_bound=True, limit=_pdhg_limit, falls=_pdhg_falls, complex=True),
     # 1 / k, and no faster: 1e-3 after 200 steps
     "pdhg_accelerated": SolverRow(_pdhg_accelerated, lasso, _denoised, 200, 1e-3, step_bound=True, limit=_pdhg_accelerated_limit),
-    "admm": SolverRow(_admm, lasso, lasso_optimum, 150, falls=_admm_falls, complex=True),
+    "admm": SolverRow(_admm, lasso, lasso_optimum, 150, limit=_admm_limit, falls=_admm_falls, complex=True),
     "admm_analysis": SolverRow(_admm_analysis, lasso, _analysis_optimum, 150, falls=_analysis_falls, complex=True),
-    "half_quadratic": SolverRow(_half_quadratic, lasso, _huber_optimum, 150, falls=distance, complex=True),
+    "half_quadratic": SolverRow(_half_quadratic, lasso, _huber_optimum, 150, limit=_half_quadratic_limit, falls=distance, complex=True),
     "douglas_rachford": SolverRow(
         _douglas_rachford, lasso, lasso_optimum, 150, limit=_douglas_rachford_limit, falls=_douglas_rachford_falls, complex=True
     ),

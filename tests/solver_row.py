@@ -26,8 +26,6 @@ class SolverRow(NamedTuple):
     falls: `(theta, x0, x*) -> quantity`: `quantity(state)` never rises.
     complex: that it takes complex problems.
     backward: the ways of `implicit.solution` that are right for it.
-    residual: `(theta, x) -> F`, zero at x*, the `linalg.gradient` of a strictly convex objective, for solvers whose state is no smooth fixed point
-        (Krylov methods, line searches): then "implicit" is `implicit.root(residual, ..., symmetric=True)`.
     """
 
     make: Callable[..., Any]
@@ -40,7 +38,6 @@ class SolverRow(NamedTuple):
     falls: Callable[[Any, Any, Any], Callable] | None = None
     complex: bool = False
     backward: tuple[str, ...] = ("unroll", "implicit")
-    residual: Callable[[Any, Any], Any] | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -110,7 +110,9 @@ def test_under_jit_the_gap_is_returned(key):
 )
 def test_signs(check, bad, found):
     assert check(3.0, "strength") == 3.0
-    assert nonnegative(0.0, "strength") == 0.0 and positive(jnp.inf, "sigma_y") == jnp.inf
+    assert nonnegative(0.0, "strength") == 0.0 and positive(jnp.inf, "sigma_y", finite=False) == jnp.inf
+    with pytest.raises(ValueError, match="strength is infinite, a finite number is needed"):
+        check(jnp.inf, "strength")
     for value in (bad, jnp.array([1.0, bad])):
         with pytest.raises(ValueError, match=f"^strength is {found} is needed$"):
             check(value, "strength")

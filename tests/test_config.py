@@ -5,11 +5,13 @@ import inspect
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from medjax import config as configs
 from medjax.config import ConfigError, Spec
 from medjax.experiment.command_line import parse
+from medjax.operators.gradient import gradient
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "configs").glob("*.py"))
@@ -70,6 +72,17 @@ def test_override_reads_by_type_and_reaches_into_specs():
         ("methods.mmsp.num_steps", "1", "did you mean 'mmps'?"),
         ("train.num_steps", "many", "--train.num_steps: wants int like NUM_STEPS, got 'many'"),
         ("train.num_steps", "1.5", "wants int"),
+        ("train.num_steps", "nan", "wants int"),
+        ("train.learning_rate", "nan", "--train.learning_rate: wants float like 0.0015, got 'nan'"),
+        ("methods.fista_tv.tolerance", "NaN", "wants float like 0.0, got 'NaN'"),
+        ("methods.fista_tv.solver.step_size", "nan", "step_size: wants a number or the name of a function, got 'nan'"),
+        ("methods.fista_tv.solver.step_size", "abc", "step_size: wants a number or the name of a function, got 'abc'"),
+        ("methods.fista_tv.solver.step_size", "'abc'", "wants a number or the name of a function"),
+        ("methods.fista_tv.solver.step_size", "{1}", "wants a number or the name of a function"),
+        ("methods.fista_tv.solver.regulariser.tolerance", "nan", "tolerance: wants float, got 'nan'"),
+        ("methods.fista_tv.solver.regulariser.tolerance", "True", "wants float"),
+        ("methods.fista_tv.solver.regulariser.tolerance", "gradient", "wants float"),
+        ("methods.l1_wavelet.solver.key", "foo", "wants a number"),
         ("measure.modality", "pet", "measure.modality is 'pet'; ct or mri is needed"),
     ],
 )
@@ -86,6 +99,46 @@ def test_override_reads_infinity_and_required_arguments():
     assert config.methods["mmps"].guide.args["isotropic_above"] == float("inf")
     config = configs.override(configs.override(config, "measure.operator", "parallel_beam"), "measure.operator.image_size", "128")
     assert config.measure.operator == configs.Spec("parallel_beam", {"image_size": 128})
+
+
+def test_override_reads_arguments_without_a_value_by_their_annotations():
+    """Those that are None or not given: a number, nothing or a function where any of them is taken, else what the function tells."""
+    config = configs.override(configs.load("configs/ct_torso.py"), "methods.cg.solver", "cg_reconstruction")
+
+    def given(path, text):
+        args = configs.override(config, f"methods.{path}", text).methods[path.split(".")[0]].solver.args
+        return (args["regulariser"].args if "regulariser" in path else args)[path.split(".")[-1]]
+
+    found = [given("fista_tv.solver.step_size", text) for text in ("1e-4", "inf", "2", "None", "gradient")]
+    assert found == [1e-4, float("inf"), 2, None, Spec("gradient")]
+    tolerance = given("fista_tv.solver.regulariser.tolerance", "1")
+    assert tolerance == 1 and isinstance(tolerance, float) and given("fista_tv.solver.regulariser.tolerance", "None") is None
+    assert given("cg.solver.G", "gradient") == Spec("gradient")
+    for text in ("1", "gradien"):
+        with pytest.raises(ConfigError, match=f"^--methods.cg.solver.G: wants the name of a function, got '{text}'$"):
+            given("cg.solver.G", text)
+    config = configs.override(config, "methods.cg.solver", "analysis_reconstruction")
+    assert given("cg.solver.group", "2") == 2
+    for text in ("1.5", "True", "gradient"):
+        with pytest.raises(ConfigError, match=f"^--methods.cg.solver.group: wants int, got '{text}'$"):
+            given("cg.solver.group", text)
+
+
+def test_build_tells_an_argument_of_the_wrong_kind():
+    """In one line and by the name that was built, also inside another; what goes wrong later, or by a tracer, is no config's fault."""
+    views = Spec("uniform_views", {"num_views": "many"})
+    for spec in (views, Spec("parallel_beam", {"image_size": 8, "angles": views})):
+        with pytest.raises(ConfigError, match="^uniform_views: '<' not supported between instances of 'str' and 'int'$"):
+            configs.build(spec)
+    with pytest.raises(ConfigError, match="^fista_reconstruction: .* has no attribute 'prox'$"):
+        configs.build(Spec("fista_reconstruction", {"regulariser": Spec("gradient")}), gradient(), jnp.ones((2, 3, 3)), 1.0)
+    with pytest.raises(ConfigError, match="^landweber: missing a required argument: 'y'$"):
+        configs.build(Spec("landweber"), None)
+    solver = configs.build(Spec("fista", {"step_size": 1.0}), None, None)
+    with pytest.raises(TypeError, match="NoneType"):
+        solver.step(solver.init(jnp.ones(3)))
+    with pytest.raises(jax.errors.JAXTypeError):
+        jax.eval_shape(lambda size: configs.build(Spec("uniform_views"), size), 3)
 
 
 def test_unknown_names():

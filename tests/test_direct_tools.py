@@ -13,6 +13,7 @@ from medjax import linalg
 from medjax.operators.algebra import compose, identity, scale, stack
 from medjax.operators.complex_channels import complex_channels
 from medjax.operators.generalised_cross_validation import generalised_cross_validation
+from medjax.operators.grid_minimum import grid_minimum
 from medjax.operators.hadamard import hadamard
 from medjax.operators.influence_trace import influence_trace
 from medjax.operators.krylov_system import krylov_system
@@ -321,6 +322,29 @@ def test_hadamards_questions():
     assert np.isinf(nothing.condition_number) and nothing.unexplained == 1 and nothing.verdict()
 
 
+def test_data_that_are_not_finite_spread():
+    """NaN in data or operator, where it is not known before, makes every answer NaN rather than a plausible one."""
+    y, w = jnp.arange(5.0).at[2].set(jnp.nan), jnp.asarray(CT).at[1, 1].set(jnp.nan)
+    system = _system(CT)
+    assert np.isnan(_l_curve(system, y).strength) and np.isnan(_cross_validation(system, y).strength)
+    assert np.isfinite(_cross_validation(system, jnp.arange(5.0)).strength)
+    for broken in (_krylov_system(_matrix(CT), y, 3), _krylov_system(_matrix(w), jnp.ones(5), 3), _singular_system(_matrix(w), (4,), float)):
+        assert np.all(np.isnan(broken.values)) and np.all(np.isnan(broken.pseudo_inverse(jnp.ones(5))))
+    asked = quick_jit(hadamard, static_argnums=1)
+    broken = asked(_matrix(w), (4,), jnp.ones(5))
+    assert np.isnan(broken.null_fraction) and np.isnan(broken.condition_number) and "not finite" in broken.verdict()
+    poor = asked(_matrix(np.diag([100.0, 10, 1, 0.1])), (4,), y[1:])
+    assert np.isnan(poor.unexplained) and np.isnan(poor.picard_power) and int(poor.rank) == 4
+
+
+@pytest.mark.parametrize("value, least", [(jnp.nan, jnp.nan), (jnp.inf, jnp.nan), (0.0, 2.0)])
+def test_grid_minimum_is_nan_of_scores_that_are(value, least):
+    """Also of one score alone; infinite ones only if there is no other."""
+    grid = jnp.geomspace(0.5, 8, 9)
+    fn = {0.0: lambda s: jnp.log(s / 2) ** 2, jnp.inf: lambda s: s + jnp.inf}.get(value, lambda s: jnp.where(s > 7, jnp.nan, s))
+    assert np.isclose(quick_jit(lambda grid: grid_minimum(fn, grid)[0])(grid), least, rtol=1e-7, equal_nan=True)  # flat: a root of eps
+
+
 def test_picard_plot_draws_what_it_is_given(tmp_path):
     """Values that fall exponentially are a straight line on a logarithmic scale."""
     values = np.exp(-np.arange(40.0))
@@ -351,6 +375,9 @@ def _discrepancy(**changes):
         (lambda: l_curve(_system(CT), jnp.ones(5), [1.0, -1.0]), "strengths .* > 0, ascending"),
         (lambda: generalised_cross_validation(_system(CT), jnp.ones(5), [[1.0]]), "got shape \\[1, 1\\]"),
         (lambda: krylov_system(_matrix(CT), jnp.ones(5), 0), "num_steps >= 1, got 0"),
+        (lambda: krylov_system(_matrix(CT), jnp.full(5, jnp.inf), 3), "y of krylov_system holds NaN or infinite"),
+        (lambda: hadamard(_matrix(CT), (4,), jnp.full(5, jnp.nan)), "y of hadamard holds NaN"),
+        (lambda: hadamard(_matrix(jnp.full((3, 4), jnp.nan)), (4,)), "matrix of A in singular_system holds NaN"),
         (lambda: influence_trace(jax.random.key(0), _matrix(CT), jnp.ones(5), 0), "num_probes >= 1, got 0"),
         (lambda: _discrepancy(noise_norm=-1.0), "noise_norm > 0"),
         (lambda: _discrepancy(low=2.0, high=1.0), "low < high, got .* low 2, high 1"),

@@ -64,6 +64,15 @@ def test_read_sweep_and_its_best(debug):
         **{"field": STRENGTH, "num_images": 2, "values": 0, "cases": 0},
         **{"best": "5", "at_end": "highest"},
     }
+    for values, best, end in (
+        ("0,1,2", "0", ""),
+        ("-1,0", "-1", "lowest"),
+        ("-1,0", "0", "highest"),
+        ("0.5,1", "0.5", "lowest"),
+        ("0,1", "1", "highest"),
+    ):
+        numbers = read_sweep(debug, f"{STRENGTH}={values}")  # none is below a strength of 0
+        assert tuned(numbers, {v: found["2" if v == best else "1"] for v in numbers.values})["at_end"] == end, values
     kinds = read_sweep(debug, "methods.fista_tv.solver.regulariser.kind=isotropic,anisotropic")
     named = {v: [{"methods": {"fista_tv": {"psnr": p, "ssim": 0.5, "residual": 1.0}}}] for v, p in zip(kinds.values, (1.0, 2.0), strict=True)}
     assert tuned(kinds, named)["best"] == "anisotropic" and tuned(kinds, named)["at_end"] == ""
@@ -72,6 +81,7 @@ def test_read_sweep_and_its_best(debug):
 def test_methods_are_checked(debug):
     """One sampler at most; samples for samplers alone; the prior only where it is asked for."""
     assert checked_methods(debug, "cgls,fista_tv,cgls", 0) == (("cgls", "fista_tv"), 0)
+    assert checked_methods(debug, "cgls, ,fista_tv,", 0) == (("cgls", "fista_tv"), 0)
     assert checked_methods(debug, "", 0) == (("mmps",), 2) and checked_methods(debug, "cgls,dds", 5) == (("cgls", "dds"), 5)
     for names, num, message in (
         ("mmps,dds", 0, "at most one"),
@@ -82,9 +92,10 @@ def test_methods_are_checked(debug):
         with pytest.raises(ConfigError, match=message):
             checked_methods(debug, names, num)
     assert [needs_prior(debug, [name]) for name in ("tv", "cgls", "pnp_admm", "mmps")] == [False, False, True, True]
-    for path, message in (("pnp_admm.solver.denoise", "comes from the prior"), ("cgls.solver.y", "comes from the measurement")):
+    given = (("pnp_admm.solver.denoise", "heun", "comes from the prior"), ("cgls.solver.y", "1", "comes from the measurement"))
+    for path, value, message in given:
         with pytest.raises(ConfigError, match=message):
-            checked_method(override(debug, f"methods.{path}", "1"), path.split(".")[0], 0)
+            checked_method(override(debug, f"methods.{path}", value), path.split(".")[0], 0)
     with pytest.raises(ConfigError, match="baseline 'dds' of config debug is no Solve; .*tv"):
         checked_method(override(debug, "baseline", "dds"), "cgls", 0)
 

@@ -104,6 +104,18 @@ def test_nothing_is_missing_without_acceleration():
     assert np.array_equal(grappa(full, jnp.ones((6, 20)), weights), full)
 
 
+@pytest.mark.parametrize("dtype, most", [(complex, 1e-12), (jnp.complex64, 1e-4)])
+def test_dependent_coils_need_no_regularisation(dtype, most):
+    """A coil twice: many weights predict the same lines, all of them well."""
+    full = _harmonics(2, (8, 30), 2)
+    twice, mask = jnp.concatenate([full, full[:1]]).astype(dtype), equispaced_lines((8, 30), 2, 0.0)
+    weights = _weights(twice, 2, (3, 2), 0.0)
+    error = np.linalg.norm(_grappa(twice * mask[None], mask, weights) - twice)
+    assert np.max(np.abs(weights)) < 10 and error <= most * np.linalg.norm(twice)  # rounding, a zero eigenvalue beside it
+    constant = jnp.zeros((2, 8, 30), dtype).at[0].set(1)  # exactly singular
+    assert np.all(np.isfinite(_weights(constant, 2, (3, 2), 0.0)))
+
+
 def test_gradients_through_weights_and_application():
     full = _harmonics(5, (6, 24), 2)
     mask, direction = equispaced_lines((6, 24), 2, 0.0), _harmonics(6, (6, 24), 2)
@@ -125,6 +137,7 @@ def test_wrong_input_is_refused():
         (lambda: grappa_weights(full[:, :, :12], 4, (5, 4)), "5 samples of 13 lines"),
         (lambda: grappa_weights(full[:, :4], 2, (5, 2)), "5 samples"),
         (lambda: grappa_weights(full, 2, (3, 2), -1.0), "at least 0"),
+        (lambda: grappa_weights(full[0], 2), r"are \[8, 30\], \[c, h, w\] is needed"),
         (lambda: grappa(full, jnp.ones((8, 29)), jnp.zeros((1, 2, 2, 3, 2))), "mask"),
         (lambda: grappa(full, jnp.ones((8, 30)), jnp.zeros((1, 3, 3, 3, 2))), "weights"),
     ]

@@ -202,7 +202,8 @@ def test_admm_is_douglas_rachford():
 
 def test_lasso_equals_scikit_learn():
     """100 x 60 with 10 pairs of columns much alike, to 1e-6 of the largest coefficient."""
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    from sklearn import linear_model
+
     w, y = rows.normal(jax.random.key(1), (100, 60), REAL), rows.normal(jax.random.key(2), (100,), REAL)
     w = w.at[:, :10].set(w[:, 10:20] + 0.3 * w[:, :10])
     theta = (Dense(w), y + w @ jnp.linspace(-2, 2, 60), jnp.asarray(20.0))

@@ -21,7 +21,8 @@ def checked_methods(config: configs.Config, methods: str, num_samples: int) -> t
     Raises:
       ConfigError: as `checked_method`, for more than one sampler, and for the single sample that has no spread.
     """
-    found = dict(checked_method(config, name, num_samples) for name in methods.split(","))
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    found = dict(checked_method(config, name, num_samples) for name in names or [""])
     samplers = {name: num for name, num in found.items() if num}
     if len(samplers) > 1:
         raise configs.ConfigError(f"--method names the samplers {', '.join(samplers)}; at most one is needed, beside any number of others")

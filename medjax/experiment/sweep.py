@@ -57,7 +57,7 @@ def tuned(sweep: Sweep, cases) -> dict[str, Any]:
 
     Returns:
       `field`, `num_images`, `values` (each measure as `(mean, half width)` by value), `cases` (the PSNR of each image by value), `best` (the value of
-      the highest mean PSNR) and `at_end`: whether that is the lowest or the highest of the numbers tried.
+      the highest mean PSNR) and `at_end`: whether that is the lowest or the highest of the numbers tried, beyond which a better one may be.
     """
     found = {value: {c: [case["methods"][sweep.answer][c] for case in cases[value]] for c in COLUMNS} for value in sweep.values}
     rows = {value: {c: confidence_interval(scores) for c, scores in row.items()} for value, row in found.items()}
@@ -67,9 +67,9 @@ def tuned(sweep: Sweep, cases) -> dict[str, Any]:
 
 
 def _at_end(values, best) -> str:
-    """`lowest`, `highest` or nothing."""
+    """`lowest`, `highest` or nothing; a lowest of 0 is no end to go beyond."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         return ""
-    return {min(numbers): "lowest", max(numbers): "highest"}.get(float(best), "")
+    return {min(numbers) or None: "lowest", max(numbers): "highest"}.get(float(best), "")

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
-from medjax import linalg
+from medjax import checks, linalg
 from medjax.typing import Functional
 
 
@@ -25,11 +25,13 @@ def affine_set(B: Any, b, tolerance=1e-6, max_steps: int = 200) -> Functional:
       A `Functional`. The value allows ||x - prox(x)|| / ||x|| of rounding, or of 100 tolerances of an operator.
 
     Raises:
-      ValueError: for a matrix that does not fit b.
+      ValueError: for a matrix that does not fit b, a tolerance below 0 or NaN, no steps.
 
     Reference:
       Parikh & Boyd (2014), Proximal algorithms, section 6.2.1, https://doi.org/10.1561/2400000003
     """
+    checks.nonnegative(tolerance, "tolerance of affine_set")
+    checks.positive(max_steps, "max_steps of affine_set")
     is_matrix = not callable(B)
     if is_matrix and (jnp.ndim(B) != 2 or jnp.shape(b) != jnp.shape(B)[:1]):
         raise ValueError(f"affine_set needs B [m, n] and b [m], got {list(jnp.shape(B))} and {list(jnp.shape(b))}")
@@ -48,7 +50,7 @@ def affine_set(B: Any, b, tolerance=1e-6, max_steps: int = 200) -> Functional:
 
     def value(x):
         dtype = linalg.real_dtype(x)
-        allowed = max(float(jnp.finfo(dtype).eps) ** 0.75, 0 if is_matrix else 100 * tolerance)
+        allowed = jnp.maximum(float(jnp.finfo(dtype).eps) ** 0.75, 0 if is_matrix else 100 * jnp.asarray(tolerance, dtype))
         return jnp.where(linalg.norm(x - prox(x, 1.0)) <= allowed * linalg.norm(x), 0.0, jnp.inf).astype(dtype)
 
     return Functional(value, prox)

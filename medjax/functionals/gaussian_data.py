@@ -22,5 +22,5 @@ def gaussian_data(y, sigma_y=1.0) -> Functional:
     Raises:
       ValueError: for a sigma_y that is not positive.
     """
-    checks.positive(sigma_y, "sigma_y of gaussian_data")
+    checks.positive(sigma_y, "sigma_y of gaussian_data", finite=False)
     return squared_l2(1 / sigma_y**2, y)

@@ -26,13 +26,15 @@ def h1(strength, spacing=1.0, num_axes: int = 2) -> Functional:
       A `Functional` of real or complex `[h, w, ...]` or, with 3 axes, `[d, h, w, ...]`.
 
     Raises:
-      ValueError: for a strength below 0 or NaN, a spacing that is not positive or does not fit.
+      ValueError: for a strength below 0 or NaN, a spacing that is not positive or does not fit, or axes other than 1 to 3.
 
     Reference:
       Strang (1999), The discrete cosine transform, DCT-2, https://doi.org/10.1137/S0036144598336745
     """
     checks.nonnegative(strength, "strength of h1")
     checks.positive(spacing, "spacing of h1")
+    if num_axes not in (1, 2, 3):
+        raise ValueError(f"num_axes of h1 is {num_axes}, 1, 2 or 3 is needed")
     if np.shape(spacing) not in ((), (num_axes,)):
         raise ValueError(f"h1 needs one spacing or one for each of {num_axes} axes, got {list(np.shape(spacing))}")
 

@@ -26,7 +26,9 @@ def least_squares(A: Operator, y, sigma_y=1.0, tolerance=1e-6, max_steps: int = 
       A `Functional` of real or complex x.
 
     Raises:
-      ValueError: for a sigma_y that is not positive.
+      ValueError: for a sigma_y that is not positive, a tolerance below 0 or NaN, no steps.
     """
-    checks.positive(sigma_y, "sigma_y of least_squares")
+    checks.positive(sigma_y, "sigma_y of least_squares", finite=False)
+    checks.nonnegative(tolerance, "tolerance of least_squares")
+    checks.positive(max_steps, "max_steps of least_squares")
     return tikhonov(A, 1 / sigma_y**2, y, tolerance, max_steps)

@@ -17,8 +17,8 @@ def symmetric_jacobian(run: Callable, v, *parameters):
 
     .. math:: \langle u, \partial_v x \, dv \rangle = \langle \partial_v x \, u, dv \rangle
 
-    and one forward-mode run gives the product with the transpose. Parameters take one such run each. The derivatives are those of the iterate, which
-    near convergence are those of the prox.
+    and one forward-mode run gives the product with the transpose, also inside other linear solves, as of `implicit.solution`. Parameters take one
+    such run each. The derivatives are those of the iterate, which near convergence are those of the prox.
 
     Args:
       run: `(v, *parameters) -> x`, by any loop that has forward mode, such as a `while_loop`; it closes over nothing differentiated.
@@ -63,5 +63,9 @@ def _symmetric_product(product, d):
     def solve(_, b):
         return b[1] + product(b[0]), b[0]
 
-    zero = jnp.where(False, d, 0)  # the transpose wants all of the right side to be linear in d
-    return lax.custom_linear_solve(matvec, (d, zero), solve, symmetric=True)[0]
+    def nothing(d):
+        """0, but linear in d: a transpose wants all of the right side so, and that of a transpose, as GMRES takes it, all of the solution."""
+        return jnp.where(False, d, 0)
+
+    found, rest = lax.custom_linear_solve(matvec, (d, nothing(d)), solve, symmetric=True)
+    return found + nothing(rest)

@@ -27,12 +27,14 @@ def tikhonov(G: Operator, strength, target=None, tolerance=1e-6, max_steps: int 
       A `Functional` of real or complex x.
 
     Raises:
-      ValueError: for a strength below 0 or NaN.
+      ValueError: for a strength or tolerance below 0 or NaN, no steps.
 
     Reference:
       Hestenes & Stiefel (1952), eq. 3:1.
     """
     checks.nonnegative(strength, "strength of tikhonov")
+    checks.nonnegative(tolerance, "tolerance of tikhonov")
+    checks.positive(max_steps, "max_steps of tikhonov")
     if target is not None and jnp.ndim(strength):
         target = jnp.where(jnp.asarray(strength) > 0, target, 0)
 

@@ -47,7 +47,7 @@ def total_generalized_variation(strength, ratio=2.0, tolerance=1e-2, max_steps: 
       A `Functional` of real or complex x. Derivatives are those at the optimum for the value, of the iterate for the prox (`symmetric_jacobian`).
 
     Raises:
-      ValueError: for a strength below 0 or NaN, a ratio or tolerance that is not positive; for images of one row or column.
+      ValueError: for a strength below 0 or NaN, a ratio or tolerance that is not positive, no steps; for images of one row or column.
 
     Reference:
       Bredies, Kunisch & Pock (2010), Total generalized variation, https://doi.org/10.1137/090769521; relaxed steps: Condat (2013),
@@ -56,6 +56,7 @@ def total_generalized_variation(strength, ratio=2.0, tolerance=1e-2, max_steps: 
     checks.nonnegative(strength, "strength of total_generalized_variation")
     checks.positive(ratio, "ratio of total_generalized_variation")
     checks.positive(tolerance, "tolerance of total_generalized_variation")
+    checks.positive(max_steps, "max_steps of total_generalized_variation")
 
     def value(x):
         dtype = linalg.real_dtype(x)

@@ -38,7 +38,7 @@ def total_variation(
       A `Functional` of real or complex x. `value` is infinite for negative pixels under `nonnegative`.
 
     Raises:
-      ValueError: for a strength below 0 or NaN, an unknown kind, a tolerance that is not positive.
+      ValueError: for a strength below 0 or NaN, an unknown kind, a tolerance that is not positive, no steps, or axes other than 1 to 3.
 
     Reference:
       Beck & Teboulle (2009), Fast gradient-based algorithms for constrained total variation image denoising and deblurring
@@ -46,6 +46,9 @@ def total_variation(
     """
     checks.nonnegative(strength, "strength of total_variation")
     checks.positive(1.0 if tolerance is None else tolerance, "tolerance of total_variation")
+    checks.positive(num_steps, "num_steps of total_variation")
+    if num_axes not in (1, 2, 3):
+        raise ValueError(f"num_axes of total_variation is {num_axes}, 1, 2 or 3 is needed")
     if kind not in KINDS:
         raise ValueError(f"kind of total_variation is {kind!r}, one of {', '.join(KINDS)} is needed")
 
@@ -77,8 +80,7 @@ def total_variation(
             return p_next, p_next + momentum * (p_next - p), t_next
 
         def gap(carry):
-            """Of primal and dual, at least ||x - prox||^2 / 2."""
-            x = primal(carry[0])
+            x = primal(carry[0])  # the gap of primal and dual is at least ||x - prox||^2 / 2
             return radius * total(x) - linalg.vdot(linalg.difference(x, num_axes), carry[0])
 
         p = jnp.zeros((num_axes, *v.shape), v.dtype)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import checks
+
 
 def until_gap(step: Callable, state, gap: Callable, bound, max_steps: int, check_every: int):
     """The state once its duality gap is at most `bound`, looked at every `check_every` steps.
@@ -19,7 +21,12 @@ def until_gap(step: Callable, state, gap: Callable, bound, max_steps: int, check
 
     Returns:
       The last state; forward mode goes through all steps, reverse mode does not exist.
+
+    Raises:
+      ValueError: for no steps.
     """
+    checks.positive(max_steps, "max_steps of until_gap")
+    checks.positive(check_every, "check_every of until_gap")
 
     def unfinished(carry):
         _, found, count = carry

@@ -23,17 +23,23 @@ def wavelet_l1(W: Operator, strength, channels: bool = False, free_levels: int =
       A `Functional` of real or complex x, or with `channels` of real `[h, w, c]`.
 
     Raises:
-      ValueError: for a strength below 0 or NaN.
+      ValueError: for a strength below 0 or NaN, or free levels that W does not have.
 
     Reference:
       Parikh & Boyd (2014), Proximal algorithms, eq. 2.2 and section 2.1, https://doi.org/10.1561/2400000003
     """
     checks.nonnegative(strength, "strength of wavelet_l1")
+    levels = getattr(W, "levels", None)  # a composition does not say
+    if free_levels < 0 or (levels is not None and free_levels > levels):
+        raise ValueError(f"free_levels of wavelet_l1 is {free_levels}, 0 to {'the levels of W' if levels is None else levels} is needed")
     penalty = group_l1(strength, -1) if channels else l1(strength)
     forward, backward = (jax.vmap(fn, -1, -1) if channels else fn for fn in (lambda x: W(x), lambda c: W.adjoint(c)))
 
     def corner(c):
-        return tuple(slice(n >> free_levels) for n in c.shape[: c.ndim - channels])
+        shape = c.shape[: c.ndim - channels]
+        if min(shape) >> free_levels < 1:
+            raise ValueError(f"free_levels of wavelet_l1 is {free_levels}, coefficients {list(shape)} have no such level")
+        return tuple(slice(n >> free_levels) for n in shape)
 
     def value(x):
         c = forward(x)

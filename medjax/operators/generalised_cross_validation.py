@@ -33,7 +33,7 @@ def generalised_cross_validation(system: SingularSystem, y, strengths=None, free
       freedom_fn: t, strength -> degrees of freedom; exact by default, which a `krylov_system` cannot know: give it `influence_trace(key, A, y)`.
 
     Returns:
-      A `CrossValidation`; its strength lies between neighbours of the best of the strengths.
+      A `CrossValidation`; its strength lies between neighbours of the best of the strengths; NaN of data that are.
 
     Raises:
       ValueError: for strengths that are known and not positive and ascending.

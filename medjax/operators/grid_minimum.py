@@ -13,6 +13,8 @@ from medjax.checks import is_concrete
 def grid_minimum(fn: Callable, strengths: Array) -> tuple[Array, Array]:
     """Where fn of a strength is least, and fn at the strengths `[num]`: their best, then golden sections of the logarithm between its neighbours.
 
+    Where fn is NaN at any of the strengths, or finite at none, the minimum is NaN.
+
     Raises:
       ValueError: for strengths that are known and not positive and ascending.
     """
@@ -31,4 +33,5 @@ def grid_minimum(fn: Callable, strengths: Array) -> tuple[Array, Array]:
         return jnp.where(lower, low, left), jnp.where(lower, right, high)
 
     low, high = lax.fori_loop(0, 50, shrink, (low, high))
-    return jnp.exp((low + high) / 2), values
+    known = jnp.any(jnp.isfinite(values)) & ~jnp.any(jnp.isnan(values))
+    return jnp.where(known, jnp.exp((low + high) / 2), jnp.nan), values

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from medjax import linalg
-from medjax.operators.spectral import inner_products, singular_system
+from medjax.operators.spectral import inner_products, refuse_nonfinite, singular_system
 from medjax.typing import Operator
 
 _STABLE = 10.0  # condition number up to which no solution needs regularisation
@@ -44,6 +44,8 @@ class Hadamard(NamedTuple):
 
     def verdict(self) -> str:
         """One line each on existence, uniqueness, stability and, of data, Picard's condition; for known numbers."""
+        if not jnp.all(jnp.isfinite(self.values)):
+            return "the singular values are not finite: nothing is known"
         lines = [self._existence(), self._uniqueness(), self._stability()]
         if self.picard_power is not None and jnp.isfinite(self.picard_power):
             met = "met: y looks like data of a bounded x" if self.picard_power > 1 else "not met: without regularisation the least values decide"
@@ -88,11 +90,12 @@ def hadamard(A: Operator, shape, y=None, dtype=float, tolerance=None) -> Hadamar
       A `Hadamard`; its method `verdict()` gives lines of text, and `picard_plot` draws its values and coefficients.
 
     Raises:
-      ValueError: as `singular_system`.
+      ValueError: as `singular_system`, or for data known to be not finite. Where they are traced, the numbers are NaN.
 
     Reference:
       Hansen (2010), Discrete Inverse Problems, chapters 1 and 3, https://doi.org/10.1137/1.9780898718836
     """
+    refuse_nonfinite(y, "y of hadamard")
     system = singular_system(A, shape, dtype, tolerance)
     values, seen = system.values, system.seen()
     index = jnp.arange(1.0, values.shape[0] + 1).astype(values.dtype)
@@ -106,7 +109,7 @@ def hadamard(A: Operator, shape, y=None, dtype=float, tolerance=None) -> Hadamar
         gap, size = linalg.norm(jax.tree.map(jnp.subtract, y, system.range_projection(y))), linalg.norm(y)
         unexplained = gap / jnp.where(size > 0, size, 1)
         coefficients = jnp.abs(inner_products(system.left, y, not jnp.iscomplexobj(system.right)))
-        there = seen * (coefficients > 0)
+        there = seen * (coefficients != 0)  # NaN, too
         fitted = _fit(logs, jnp.log(jnp.where(there > 0, coefficients, 1)), there)[0]
         varied = system.condition_number() > _STABLE
         picard_power = jnp.where(enough & varied, fitted, jnp.nan)
@@ -115,7 +118,7 @@ def hadamard(A: Operator, shape, y=None, dtype=float, tolerance=None) -> Hadamar
         num_unknowns,
         system.rank,
         unexplained,
-        (num_unknowns - system.rank) / num_unknowns,
+        jnp.where(jnp.isnan(values[0]), jnp.nan, (num_unknowns - system.rank) / num_unknowns).astype(values.dtype),
         system.condition_number(),
         jnp.where(enough, -power, jnp.nan),
         jnp.where(enough, -rate, jnp.nan),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from medjax import linalg
-from medjax.operators.spectral import SingularSystem, combine, inner_products
+from medjax.operators.spectral import SingularSystem, combine, count_values, inner_products, refuse_nonfinite
 from medjax.typing import Operator
 
 
@@ -29,16 +29,18 @@ def krylov_system(A: Operator, y, num_steps: int, tolerance=None) -> SingularSys
       tolerance: singular values up to this fraction of the largest count as zero; by default k times the rounding unit.
 
     Returns:
-      A `SingularSystem` of at most k values, fewer where the Krylov space is exhausted: then it is exact.
+      A `SingularSystem` of at most k values, fewer where the Krylov space is exhausted: then it is exact. Of traced data that are not
+      finite the values are NaN.
 
     Raises:
-      ValueError: for less than one step.
+      ValueError: for less than one step, or data known to be not finite.
 
     Reference:
       Paige & Saunders (1982), LSQR, section 3, https://doi.org/10.1145/355984.355989
     """
     if num_steps < 1:
         raise ValueError(f"krylov_system needs num_steps >= 1, got {num_steps}")
+    refuse_nonfinite(y, "y of krylov_system")
     like = jax.eval_shape(A.adjoint, y)
     real = not jnp.issubdtype(like.dtype, jnp.complexfloating)
     dtype = linalg.real_dtype(like)
@@ -48,8 +50,8 @@ def krylov_system(A: Operator, y, num_steps: int, tolerance=None) -> SingularSys
         for _ in range(2):  # once leaves rounding of the length that it had before
             vector = jax.tree.map(jnp.subtract, vector, combine(basis, inner_products(basis, vector, real)))
         length = linalg.norm(vector).astype(dtype)
-        length = jnp.where(length > 10 * jnp.finfo(dtype).eps * scale, length, 0)
-        return jax.tree.map(lambda a: (a * jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)).astype(a.dtype), vector), length
+        none = length <= 10 * jnp.finfo(dtype).eps * scale  # not of NaN, which stays
+        return jax.tree.map(lambda a: (a * jnp.where(none, 0, 1 / jnp.where(none, 1, length))).astype(a.dtype), vector), jnp.where(none, 0, length)
 
     def put(basis, j, vector):
         return jax.tree.map(lambda b, a: b.at[j].set(a), basis, vector)
@@ -73,4 +75,4 @@ def krylov_system(A: Operator, y, num_steps: int, tolerance=None) -> SingularSys
     bidiagonal = bidiagonal.at[1:].add(jnp.diag(betas))
     p, values, qh = jnp.linalg.svd(bidiagonal, full_matrices=False)
     tolerance = num_steps * jnp.finfo(dtype).eps if tolerance is None else tolerance
-    return SingularSystem(combine(left, p.T), values, combine(right, qh), jnp.sum(values > tolerance * values[0]))
+    return SingularSystem(combine(left, p.T), values, combine(right, qh), count_values(values, tolerance))

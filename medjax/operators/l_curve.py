@@ -34,7 +34,7 @@ def l_curve(system: SingularSystem, y, strengths=None) -> LCurve:
       strengths: `[num]` > 0, ascending, where the corner is looked for; by default `system.strengths()`.
 
     Returns:
-      An `LCurve`; its strength lies between neighbours of the best of the strengths.
+      An `LCurve`; its strength lies between neighbours of the best of the strengths; NaN of data that are.
 
     Raises:
       ValueError: for strengths that are known and not positive and ascending.

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from medjax import linalg
-from medjax.checks import nonnegative
+from medjax.checks import is_concrete, nonnegative
 from medjax.operators.dense import dense
 from medjax.typing import Leaf, Operator
 
@@ -21,7 +22,7 @@ class SingularSystem:
     left: `[k, ...]`, U, one array of data (or a tuple of them, as A gives) a singular value.
     values: `[k]`, descending.
     right: `[k, *shape]`, V, one image a singular value.
-    rank: scalar, how many values are above the tolerance.
+    rank: scalar, how many values are above the tolerance; values that are NaN count, so that all that is computed from them is NaN.
     """
 
     left: Leaf
@@ -146,7 +147,7 @@ def singular_system(A: Operator, shape, dtype=float, tolerance=None) -> Singular
       A `SingularSystem`.
 
     Raises:
-      ValueError: for an empty shape of x, or a tolerance outside [0, 1).
+      ValueError: for an empty shape of x, a tolerance outside [0, 1), or an operator known to be not finite.
 
     Reference:
       Hansen (2010), Discrete Inverse Problems, chapter 3, https://doi.org/10.1137/1.9780898718836
@@ -154,18 +155,35 @@ def singular_system(A: Operator, shape, dtype=float, tolerance=None) -> Singular
     if tolerance is not None and not 0 <= tolerance < 1:
         raise ValueError(f"singular_system needs a tolerance in [0, 1), got {tolerance}")
     matrix = dense(A, shape, dtype)
+    refuse_nonfinite(matrix, "the matrix of A in singular_system")
     pairs = jnp.iscomplexobj(matrix) and not jnp.issubdtype(dtype, jnp.complexfloating)
     if pairs:
         matrix = jnp.concatenate([matrix.real, matrix.imag])
     u, values, vh = jnp.linalg.svd(matrix, full_matrices=False)
     if tolerance is None:
         tolerance = max(matrix.shape) * jnp.finfo(values.dtype).eps
-    rank = jnp.sum(values > tolerance * values[0])
+    rank = count_values(values, tolerance)
     u = u.T
     if pairs:
         u = jax.lax.complex(*jnp.split(u, 2, axis=1))
     out = jax.eval_shape(A, jax.ShapeDtypeStruct(tuple(shape), dtype))
     return SingularSystem(_blocks(u, out), values, jnp.conj(vh).reshape(-1, *shape), rank)
+
+
+def count_values(values, tolerance):
+    """How many of the descending values are above this fraction of the first, or NaN."""
+    return jnp.sum(~(values <= tolerance * values[0]))
+
+
+def refuse_nonfinite(tree, what: str):
+    """Nothing, of arrays in a tree.
+
+    Raises:
+      ValueError: where all of them are known and not all finite; `what` names them.
+    """
+    leaves = jax.tree.leaves(tree)
+    if is_concrete(*leaves) and not all(np.all(np.isfinite(a)) for a in leaves):
+        raise ValueError(f"{what} holds NaN or infinite numbers, finite ones are needed")
 
 
 def _blocks(rows, like):

@@ -21,18 +21,21 @@ def grappa_weights(calibration, acceleration, kernel=(5, 4), regularisation=0.02
       acceleration: R, a whole number from 1.
       kernel: (samples of a line, lines).
       regularisation: mu >= 0; calibration lines are the brightest of all, and less than the default, which costs little at R = 2, lets the noise
-        of the others grow at R = 4.
+        of the others grow at R = 4. At least a rounding unit a source is taken, so that coils may depend on each other.
 
     Returns:
       `[R - 1, c, c, *kernel]` complex: line after the sampled one, target coil, source coil, and offsets of the source. For `grappa`.
 
     Raises:
-      ValueError: for an acceleration below 1 or not whole, a kernel that does not fit into the calibration lines, a negative regularisation.
+      ValueError: for calibration data of other than three axes, an acceleration below 1 or not whole, a kernel that does not fit into the
+        calibration lines, a negative regularisation.
 
     Reference:
       Griswold et al. (2002), GRAPPA, https://doi.org/10.1002/mrm.10171, with several blocks of lines in one fit.
     """
     calibration = linalg.complex_of(calibration)
+    if calibration.ndim != 3:
+        raise ValueError(f"calibration data of grappa_weights are {list(calibration.shape)}, [c, h, w] is needed")
     channels, height, width = calibration.shape
     samples, lines = kernel
     reach = (lines - 1) * int(acceleration) + 1 if lines > 1 else int(acceleration)
@@ -66,6 +69,7 @@ def _fit(calibration, line, acceleration, kernel, regularisation):
     wanted = jnp.transpose(calibration[:, rows + samples // 2][..., targets], (1, 2, 0)).reshape(-1, channels)
     gram = sources.conj().T @ sources
     size = jnp.real(jnp.trace(gram)) / gram.shape[0]
-    ridge = jnp.where(size > 0, regularisation * size, 1) * jnp.eye(gram.shape[0], dtype=gram.dtype)
+    least = gram.shape[0] * float(jnp.finfo(size.dtype).eps)  # rounding of the zero eigenvalues
+    ridge = jnp.where(size > 0, jnp.maximum(regularisation, least) * size, 1) * jnp.eye(gram.shape[0], dtype=gram.dtype)
     weights = jnp.linalg.solve(gram + ridge, sources.conj().T @ wanted)
     return weights.T.reshape(channels, channels, samples, lines)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from medjax import checks, linalg
+from medjax.solvers.checked_relaxation import checked_relaxation
 from medjax.typing import Info, Solver
 
 
@@ -51,7 +52,7 @@ def admm(prox_f: Callable, prox_g: Callable, rho, K: Callable | None = None, rel
       Boyd et al. (2011), Distributed optimization and statistical learning via ADMM, sections 3.1-3.4, https://doi.org/10.1561/2200000016
     """
     checks.positive(rho, "rho")
-    checks.positive(relaxation, "relaxation")
+    checked_relaxation(relaxation)
 
     def solve(v, tau, x):
         return prox_f(v, tau) if K is None else prox_f(v, tau, x)

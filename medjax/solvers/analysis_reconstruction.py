@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
 from medjax.solvers.nested_fista import nested_fista
+from medjax.solvers.shortened import shortened
 from medjax.typing import Operator, Solver
 
 
@@ -60,17 +61,12 @@ def analysis_reconstruction(
     if K_norm is None:
         K_norm = 1.02 * linalg.operator_norm(K, data.back, 30)
 
-    def shortened(p):
-        square = jnp.real(p) ** 2 + jnp.imag(p) ** 2
-        square = square if group is None else jnp.sum(square, group, keepdims=True)
-        length = jnp.sqrt(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
-        return p * jnp.minimum(1, strength / length)
-
+    axes = () if group is None else (group,)
     return nested_fista(
         data.grad,
         K,
         K.adjoint,
-        lambda p, _: jax.tree.map(shortened, p),
+        lambda p, _: jax.tree.map(lambda a: shortened(a, strength, axes), p),
         step_size,
         K_norm,
         num_inner,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from medjax import checks, linalg
+from medjax.solvers.measured import measured
 from medjax.typing import Info, Operator, Solver
 
 
@@ -35,8 +36,7 @@ def cgls(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
 
     Returns:
       A `Solver`, whose `change` is the norm of the gradient over that at x = 0. From x0 = 0 without damping it goes to the solution of minimum norm.
-      Differentiate by `implicit.root` of the gradient, with `symmetric=True`: the derivative of the iterates comes near that of the solution only
-      late.
+      The derivative of the iterates comes near that of the solution only late: prefer `backward="implicit"`.
 
     Raises:
       ValueError: for a known sigma_y that is not positive, or damping below 0.
@@ -44,9 +44,12 @@ def cgls(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
     Reference:
       Bjorck (1996), Numerical Methods for Least Squares Problems, algorithm 7.4.1, https://doi.org/10.1137/1.9781611971484
     """
-    root, damp = 1 / checks.positive(sigma_y, "sigma_y"), checks.nonnegative(damping, "damping") ** 2
+    (y, root), damp = measured(y, sigma_y), checks.nonnegative(damping, "damping") ** 2
     first = linalg.norm(A.adjoint(root**2 * y))
     eps = jnp.finfo(linalg.real_dtype(y)).eps
+
+    def residual(x):
+        return jax.tree.map(jnp.negative, descent(x, root * (y - A(x))))
 
     def descent(x, r):
         return jax.tree.map(lambda back, u: back - damp * u, A.adjoint(root * r), x)
@@ -70,7 +73,7 @@ def cgls(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
         following = jnp.where(going, linalg.vdot(s, s), square)
         beta = jnp.where(going, following / jnp.where(going, square, 1), 0)
         p = jax.tree.map(lambda u, v: jnp.where(going, u + beta * v, v), s, p)
-        change = jnp.sqrt(jnp.where(following > 0, following, 0)) / jnp.where(first > 0, first, 1)
+        change = jnp.sqrt(jnp.where(following <= 0, 0, following)) / jnp.where(first > 0, first, 1)
         return CglsState(x, r, p, following), Info(change, jnp.zeros_like(change))
 
-    return Solver(init, step)
+    return Solver(init, step, residual)

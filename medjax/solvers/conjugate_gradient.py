@@ -33,8 +33,8 @@ def conjugate_gradient(matvec: Callable, b) -> Solver:
       b: array or pytree.
 
     Returns:
-      A `Solver`, whose `change` is ||r|| / ||b||. Differentiate by `implicit.root(lambda theta, x: M x - b, theta, solve, symmetric=True)`: the
-      derivative of the iterates comes near that of the solution only late. For inner solves there is `linalg.conjugate_gradient`.
+      A `Solver`, whose `change` is ||r|| / ||b||. The derivative of the iterates comes near that of the solution only late: prefer
+      `backward="implicit"`. For inner solves there is `linalg.conjugate_gradient`.
 
     Reference:
       Hestenes & Stiefel (1952), eq. 3:1, https://doi.org/10.6028/jres.049.044
@@ -57,7 +57,7 @@ def conjugate_gradient(matvec: Callable, b) -> Solver:
         following = jnp.where(going, linalg.vdot(r, r), square)
         beta = jnp.where(going, following / jnp.where(going, square, 1), 0)
         p = jax.tree.map(lambda u, v: jnp.where(going, u + beta * v, v), r, p)
-        change = jnp.sqrt(jnp.where(following > 0, following, 0)) / jnp.where(size > 0, size, 1)
+        change = jnp.sqrt(jnp.where(following <= 0, 0, following)) / jnp.where(size > 0, size, 1)
         return ConjugateGradientState(x, r, p, following), Info(change, jnp.zeros_like(change))
 
-    return Solver(init, step)
+    return Solver(init, step, lambda x: jax.tree.map(jnp.subtract, matvec(x), b))

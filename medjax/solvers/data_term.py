@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from medjax import checks, linalg
+from medjax.solvers.measured import measured
 from medjax.typing import Operator
 
 
@@ -57,12 +58,10 @@ def data_term(A: Operator, y, sigma_y, tolerance=1e-5, num_krylov: int = 100) ->
     Reference:
       Hestenes & Stiefel (1952), eq. 3:1; the derivative of the solution by `lax.custom_linear_solve`.
     """
-    for number, what in ((sigma_y, "sigma_y"), (tolerance, "tolerance"), (num_krylov, "num_krylov")):
+    for number, what in ((tolerance, "tolerance"), (num_krylov, "num_krylov")):
         checks.positive(number, what)
-    y = linalg.inexact(y)
-    sigma_y = jnp.asarray(sigma_y, linalg.real_dtype(y))
-    weight = 1 / sigma_y**2
-    y = jnp.where(weight > 0, y, 0)  # nothing, or NaN, may stand where nothing was measured
+    y, root = measured(y, sigma_y)
+    weight = root**2
     gram, back = linalg.gram(A, weight), A.adjoint(weight * y)
 
     def value(x):
@@ -73,9 +72,11 @@ def data_term(A: Operator, y, sigma_y, tolerance=1e-5, num_krylov: int = 100) ->
         def matvec(x):
             return x + tau * gram(x)
 
-        return start + cg(matvec, v - start + tau * (back - gram(start)), tol=tolerance, maxiter=num_krylov)[0]
+        missing = v - start + tau * (back - gram(start))
+        found = start + cg(matvec, missing, tol=tolerance, maxiter=num_krylov)[0]
+        return jnp.where(jnp.isfinite(linalg.norm(missing)), found, jnp.nan)  # of NaN it makes 0
 
     def curvature():
-        return (1.02 * linalg.operator_norm(linalg.Weighted(A, 1 / sigma_y), back, 20)) ** 2  # the estimate is a lower bound
+        return (1.02 * linalg.operator_norm(linalg.Weighted(A, root), back, 20)) ** 2  # the estimate is a lower bound
 
     return DataTerm(value, lambda x: jax.tree.map(jnp.subtract, gram(x), back), gram, back, prox, curvature, linalg.real_dtype(back))

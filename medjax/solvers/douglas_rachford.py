@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import checks, linalg
+from medjax.solvers.checked_relaxation import checked_relaxation
 from medjax.typing import Info, Solver
 
 
@@ -35,13 +36,13 @@ def douglas_rachford(prox_f: Callable, prox_g: Callable, step_size, relaxation=1
       A `Solver` that starts from w = x0. Its `change` is that of w.
 
     Raises:
-      ValueError: for a known step size or relaxation that is not positive.
+      ValueError: for a known step size or relaxation out of range.
 
     Reference:
       Eckstein & Bertsekas (1992), On the Douglas-Rachford splitting method, https://doi.org/10.1007/BF01581204
     """
     checks.positive(step_size, "step_size")
-    checks.positive(relaxation, "relaxation")
+    checked_relaxation(relaxation)
 
     def step(state):
         x = prox_g(state.w, step_size)

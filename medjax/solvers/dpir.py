@@ -7,6 +7,7 @@ from jax import Array
 
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
+from medjax.solvers.noise_level import noise_level
 from medjax.typing import Denoiser, Info, Operator, Solver
 
 
@@ -55,12 +56,12 @@ def dpir(
       Zhang, Li, Zuo, Zhang, Van Gool & Timofte (2021), Plug-and-play image restoration with deep denoiser prior, algorithm 1,
       https://arxiv.org/abs/2008.13751, defaults as in https://github.com/cszn/DPIR
     """
-    for number, what in ((sigma_min, "sigma_min"), (sigma_max, "sigma_max"), (strength, "strength"), (num_steps, "num_steps")):
+    for number, what in ((strength, "strength"), (num_steps, "num_steps")):
         checks.positive(number, what)
     if checks.is_concrete(sigma_min, sigma_max) and sigma_min > sigma_max:
         raise ValueError(f"sigma_min is {sigma_min:.4g} and sigma_max {sigma_max:.4g}: a noise level that falls is needed")
     data = data_term(A, y, sigma_y, tolerance, num_krylov)
-    low, high = (jnp.log(jnp.asarray(s, data.dtype)) for s in (sigma_min, sigma_max))
+    low, high = (jnp.log(noise_level(s, data.dtype, what)) for s, what in ((sigma_min, "sigma_min"), (sigma_max, "sigma_max")))
 
     def init(x0):
         return DpirState(x0, x0, jnp.zeros((), data.dtype))

@@ -10,6 +10,7 @@ from jax import lax
 from medjax import checks, linalg
 from medjax.iterate import iterate_until
 from medjax.solvers.conjugate_gradient import conjugate_gradient
+from medjax.solvers.measured import measured
 from medjax.typing import Leaf, Operator
 
 
@@ -72,7 +73,7 @@ def gaussian_posterior(
     if mean.shape != like.shape or jnp.shape(sigma_y) not in ((), y.shape):
         found = f"prior_mean {list(mean.shape)} and sigma_y {list(jnp.shape(sigma_y))}"
         raise ValueError(f"x is {list(like.shape)} and y {list(y.shape)}, got {found}")
-    checks.positive(sigma_y, "sigma_y")
+    y, _ = measured(y, sigma_y)
     checks.positive(strength, "strength")
     checks.nonnegative(floor, "floor")
     if covariance is not None:

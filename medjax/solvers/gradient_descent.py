@@ -37,8 +37,7 @@ def gradient_descent(value_fn: Callable, step_size=None) -> Solver:
       step_size: a fixed tau, below 2 / L with L the Lipschitz constant of the gradient; line search if None.
 
     Returns:
-      A `Solver`; the gradient is `linalg.gradient`. With the line search f never rises, up to its rounding, and the state is no smooth fixed point:
-      differentiate by `implicit.root` of the gradient.
+      A `Solver`; the gradient is `linalg.gradient`. With the line search f never rises, up to its rounding.
 
     Raises:
       ValueError: for a known step size that is not positive.
@@ -70,4 +69,4 @@ def gradient_descent(value_fn: Callable, step_size=None) -> Solver:
         old = state._replace(step_size=tau / 2)
         return jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old), Info(linalg.change(x, state.x), jnp.zeros_like(tau))
 
-    return Solver(init, step)
+    return Solver(init, step, gradient)

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import checks, linalg
+from medjax import linalg
+from medjax.solvers.measured import measured
 from medjax.solvers.proximal_gradient import proximal_gradient
 from medjax.typing import Operator, Solver
 
@@ -32,10 +33,10 @@ def landweber(A: Operator, y, sigma_y=1.0, step_size=None, nonnegative: bool = F
     Reference:
       Landweber (1951), An iteration formula for Fredholm integral equations of the first kind, https://doi.org/10.2307/2372313
     """
-    weight = 1 / checks.positive(sigma_y, "sigma_y") ** 2
-    gram, back = linalg.gram(A, weight), A.adjoint(weight * y)
+    y, root = measured(y, sigma_y)
+    gram, back = linalg.gram(A, root**2), A.adjoint(root**2 * y)
     if step_size is None:
-        norm = linalg.operator_norm(linalg.Weighted(A, 1 / sigma_y), back, 20)
+        norm = linalg.operator_norm(linalg.Weighted(A, root), back, 20)
         step_size = 1 / jnp.where(norm > 0, norm, 1) ** 2
 
     def project(x, _):

@@ -29,8 +29,7 @@ def lbfgs(value_fn: Callable, memory: int = 10) -> Solver:
       memory: how many differences are held, two arrays like x each.
 
     Returns:
-      A `Solver`. Its line search is a loop of its own, through which only forward mode goes: differentiate by `implicit.root` of
-      `linalg.gradient(value_fn)`.
+      A `Solver`. Its line search is a loop of its own, through which only forward mode goes: `backward="unroll"` is not to be had.
 
     Reference:
       Nocedal & Wright (2006), Numerical Optimization, algorithms 7.4, 7.5, 3.5 and 3.6; optax.lbfgs
@@ -52,4 +51,4 @@ def lbfgs(value_fn: Callable, memory: int = 10) -> Solver:
         change = linalg.change(moved, vector)
         return LbfgsState(unflat(moved), following), Info(change, jnp.zeros_like(change))
 
-    return Solver(init, step)
+    return Solver(init, step, linalg.gradient(value_fn))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from medjax import checks, linalg
+from medjax.solvers.measured import measured
 from medjax.typing import Info, Operator, Solver
 
 
@@ -38,7 +39,7 @@ def lsqr(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
 
     Returns:
       A `Solver`, whose `change` is the norm of the gradient, as the factorisation tells it, over that at x = 0. From x0 = 0 without damping it goes
-      to the solution of minimum norm. Differentiate by `implicit.root` of the gradient, with `symmetric=True`.
+      to the solution of minimum norm.
 
     Raises:
       ValueError: for a known sigma_y that is not positive, or damping below 0.
@@ -46,10 +47,13 @@ def lsqr(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
     Reference:
       Paige & Saunders (1982), LSQR, section 4.1, https://doi.org/10.1145/355984.355989
     """
-    root = 1 / checks.positive(sigma_y, "sigma_y")
+    y, root = measured(y, sigma_y)
     checks.nonnegative(damping, "damping")
     first = linalg.norm(A.adjoint(root**2 * y))
     eps = jnp.finfo(linalg.real_dtype(y)).eps
+
+    def residual(x):
+        return jax.tree.map(lambda a, b: a + damping**2 * b, A.adjoint(root**2 * (A(x) - y)), x)
 
     def forward(x):
         return root * A(x), jax.tree.map(lambda u: damping * u, x)
@@ -61,7 +65,7 @@ def lsqr(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
         """a - scale b as a unit vector, zero where that is rounding, and its norm."""
         rest = jax.tree.map(lambda s, t: s - scale * t, a, b)
         size = linalg.norm(rest)
-        kept = size > 10 * eps * linalg.norm(a)
+        kept = ~(size <= 10 * eps * linalg.norm(a))  # NaN is
         return jax.tree.map(lambda s: jnp.where(kept, s / jnp.where(kept, size, 1), 0), rest), jnp.where(kept, size, 0)
 
     def init(x0):
@@ -85,4 +89,4 @@ def lsqr(A: Operator, y, sigma_y=1.0, damping=0.0) -> Solver:
         change = jnp.abs(phi_bar * alpha * c) / jnp.where(first > 0, first, 1)
         return LsqrState(x, u, v, w, alpha, -c * alpha, phi_bar), Info(change, jnp.zeros_like(change))
 
-    return Solver(init, step)
+    return Solver(init, step, residual)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
+from medjax.solvers.noise_level import noise_level
 from medjax.typing import Denoiser, Info, Operator, Solver
 
 
@@ -47,10 +48,9 @@ def pnp_admm(A: Operator, y, sigma_y, denoise: Denoiser, sigma, strength=1.0, to
     Reference:
       Venkatakrishnan, Bouman & Wohlberg (2013), Plug-and-play priors for model based reconstruction, https://doi.org/10.1109/GlobalSIP.2013.6737048
     """
-    checks.positive(sigma, "sigma")
     checks.positive(strength, "strength")
     data = data_term(A, y, sigma_y, tolerance, num_krylov)
-    sigma = jnp.asarray(sigma, data.dtype)
+    sigma = noise_level(sigma, data.dtype)
 
     # not by `admm`, whose state holds rho: here the limit depends on it, and so must its derivative
     def init(x0):

@@ -10,6 +10,7 @@ from jax import Array, lax
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
 from medjax.solvers.gradient_step_denoiser import gradient_step_denoiser
+from medjax.solvers.noise_level import noise_level
 from medjax.typing import Info, Operator, Solver
 
 
@@ -58,13 +59,13 @@ def pnp_gradient_step(
       Hurault, Leclaire & Papadakis (2022), Gradient step denoiser for convergent plug-and-play, https://arxiv.org/abs/2110.03220, shrink and decrease
       as in https://github.com/samuro95/GSPnP
     """
-    for number, what in ((sigma, "sigma"), (strength, "strength"), (step_size, "step_size"), (shrink, "shrink"), (decrease, "decrease")):
+    for number, what in ((strength, "strength"), (step_size, "step_size"), (shrink, "shrink"), (decrease, "decrease")):
         if number is not None:
             checks.positive(number, what)
     if checks.is_concrete(shrink, decrease) and (shrink >= 1 or decrease >= 0.5):
         raise ValueError(f"shrink is {shrink:.4g} and decrease {decrease:.4g}, below 1 and below 1/2 is needed")
     data, potential = data_term(A, y, sigma_y, tolerance, num_krylov), gradient_step_denoiser(denoise).potential
-    sigma = jnp.asarray(sigma, data.dtype)
+    sigma = noise_level(sigma, data.dtype)
     weight = strength / sigma**2
 
     def evaluate(x):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
 from medjax.solvers.fista import fista
+from medjax.solvers.noise_level import noise_level
 from medjax.solvers.step_ratio import step_ratio
 from medjax.typing import Denoiser, Info, Operator, Solver
 
@@ -51,12 +52,12 @@ def pnp_pgm(A: Operator, y, sigma_y, denoise: Denoiser, sigma=None, step_size=No
     """
     if sigma is not None and step_size is not None:
         raise ValueError("sigma^2 = strength step_size ties sigma and step_size: one of the two is needed, got both")
-    for number, what in ((sigma, "sigma"), (step_size, "step_size"), (strength, "strength")):
+    for number, what in ((step_size, "step_size"), (strength, "strength")):
         if number is not None:
             checks.positive(number, what)
     data = data_term(A, y, sigma_y)
     if sigma is not None:
-        sigma = jnp.asarray(sigma, data.dtype)
+        sigma = noise_level(sigma, data.dtype)
         step_size = sigma**2 / strength
     else:
         step_size = 1 / data.curvature() if step_size is None else jnp.asarray(step_size, data.dtype)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from medjax import checks, linalg
 from medjax.solvers.data_term import data_term
+from medjax.solvers.noise_level import noise_level
 from medjax.solvers.proximal_gradient import proximal_gradient
 from medjax.typing import Denoiser, Info, Operator, Solver
 
@@ -70,11 +71,11 @@ def red(
         raise ValueError(f"method is {method!r}, one of {', '.join(METHODS)} is needed")
     if step_size is not None and method != "gradient":
         raise ValueError(f"step_size is given, but the method is {method!r}; it has none")
-    for number, what in ((sigma, "sigma"), (strength, "strength"), (step_size, "step_size")):
+    for number, what in ((strength, "strength"), (step_size, "step_size")):
         if number is not None:
             checks.positive(number, what)
     data = data_term(A, y, sigma_y, tolerance, num_krylov)
-    sigma = jnp.asarray(sigma, data.dtype)
+    sigma = noise_level(sigma, data.dtype)
     weight = strength / sigma**2
     if method == "gradient":
         step_size = 1 / (data.curvature() + weight) if step_size is None else step_size
