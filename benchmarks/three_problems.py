@@ -84,7 +84,7 @@ def deblurring():
         draw,
         {
             "blurred": Candidate("-", (0,), "-", lambda value, A, y, sigma: y),
-            "wiener": Candidate("noise to signal", (0.003, 0.01, 0.03, 0.1, 0.3), "-", lambda value, A, y, sigma: wiener(A, y, value)),
+            "wiener": Candidate("noise to signal", (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), "-", lambda value, A, y, sigma: wiener(A, y, value)),
             "cg": Candidate(
                 "strength",
                 (10.0, 30.0, 100.0, 300.0, 1000.0),
@@ -143,8 +143,8 @@ def emission():
             "fbp": Candidate("cutoff", (0.2, 0.3, 0.4, 0.5, 0.7, 1.0), "-", direct),
             "mlem": Candidate("steps", steps, "tuned", lambda n, A, y, others: iterate(mlem(A, y, others), ones, n).x),
             "osem, 8 subsets": Candidate("steps", (1, 2, 4, 8, 16), "tuned", lambda n, A, y, others: iterate(osem(A, y, 8, others), ones, n).x),
-            "mlem, smoothed": Candidate("FWHM [mm]", (3.0, 4.0, 5.0, 7.0), "100", smoothed),
-            "tv, Poisson": Candidate("strength", (0.003, 0.01, 0.03, 0.1, 0.3), "300", penalised),
+            "mlem, smoothed": Candidate("FWHM [mm]", (4.0, 5.0, 7.0, 10.0, 14.0), "100", smoothed),
+            "tv, Poisson": Candidate("strength", (0.03, 0.1, 0.3, 1.0, 3.0), "300", penalised),
         },
     )
 

@@ -164,13 +164,13 @@ def test_phase_is_smooth_and_winds():
 
 
 def test_without_phase_it_is_the_magnitude(key):
-    real, complex_ = (jax.jit(functools.partial(brain, size=32, contrast="t2", phase=phase))(key).image for phase in (False, True))
+    real, complex_ = (quick_jit(functools.partial(brain, size=32, contrast="t2", phase=phase))(key).image for phase in (False, True))
     assert not jnp.iscomplexobj(real)
     assert np.allclose(real, jnp.abs(complex_), rtol=1e-12)
 
 
 def test_keys_decide(key):
-    draw = jax.jit(lambda key: brain(key, 32, "t2").image)
+    draw = quick_jit(lambda key: brain(key, 32, "t2").image)
     a, b, c = draw(key), draw(key), draw(jax.random.fold_in(key, 1))
     assert np.array_equal(a, b)
     assert jnp.linalg.norm(jnp.abs(a) - jnp.abs(c)) > 0.2 * jnp.linalg.norm(a)

@@ -166,7 +166,7 @@ def test_refuses_wrong_geometry():
     for offset in (np.ones(8), 1j):
         with pytest.raises(ValueError, match="got detector_offset"):
             parallel_beam(8, [0.0], detector_offset=offset, model="joseph")
-    with pytest.raises(ValueError, match="fbp needs an operator of parallel_beam or fan_beam, got _Scaled"):
+    with pytest.raises(ValueError, match="fbp needs an operator of parallel_beam or fan_beam, got _ViewedScaled"):
         fbp(scale(2.0, A), jnp.zeros((2, 182)))
     with pytest.raises(ValueError, match="know only"):
         fbp(A, jnp.zeros((2, 182)), scan="short")
