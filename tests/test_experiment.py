@@ -126,7 +126,7 @@ def test_what_is_said_of_a_run():
         checked_case("image 3", ({}, {"tv": none}, {}))
 
 
-SHIPPED = {"mri_coils": ["tv", "fista_tv", "tgv", "l1_wavelet", "cg"], "debug": ["cgls", "sirt", "pnp_admm", "dpir", "red"]}
+SHIPPED = {"mri_coils": ["tv", "fista_tv", "tgv", "l1_wavelet", "cg"], "debug": ["cgls", "sirt", "dpir"]}
 
 
 @pytest.mark.parametrize("name, methods", SHIPPED.items())
