@@ -179,15 +179,20 @@ class Weighted:
 
 def difference(x, num_axes: int = 2):
     """Forward differences along the first axes, `[h, w, ...]` -> `[2, h, w, ...]`, zero across the border; its squared norm is below 4 num_axes."""
-    if x.ndim < num_axes:
-        raise ValueError(f"differences along {num_axes} axes are asked for, the image is {list(x.shape)}")
+    _has_axes(x.shape, num_axes)
     return jnp.stack([jnp.diff(x, axis=i, append=lax.slice_in_dim(x, x.shape[i] - 1, None, axis=i)) for i in range(num_axes)])
 
 
 def difference_adjoint(p):
     """The adjoint of `difference`, minus the divergence: `[num_axes, h, w, ...]` -> `[h, w, ...]`."""
+    _has_axes(p.shape[1:], p.shape[0])
     inner = [lax.slice_in_dim(p[i], 0, p.shape[i + 1] - 1, axis=i) for i in range(p.shape[0])]
     return sum(-jnp.diff(each, axis=i, prepend=0, append=0) for i, each in enumerate(inner))
+
+
+def _has_axes(shape, num_axes):
+    if len(shape) < num_axes:
+        raise ValueError(f"differences along {num_axes} axes are asked for, the image is {list(shape)}")
 
 
 def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=1e-6, growth=jnp.inf):

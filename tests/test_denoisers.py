@@ -65,10 +65,12 @@ def test_score_matching_of_exact_and_zero_networks(key):
     assert np.allclose(exact, zero, atol=1e-10)  # on Gaussian data c_skip x is already exact
 
 
-def test_unet_starts_at_zero_and_uses_everything(key):
+@pytest.mark.parametrize("channels", [1, 2])
+def test_unet_starts_at_zero_and_uses_everything(key, channels):
     """Zero at initialisation; with random weights each input pixel and the noise level reach the output, in f32 and under vmap."""
-    network = unet(channels=2, width=16, multipliers=(1, 2), attention_levels=(1,))
-    x = jax.random.normal(key, (16, 16, 2), jnp.float32)
+    network = unet(channels=channels, width=16, multipliers=(1, 2), attention_levels=(1,))
+    shape = (16, 16) if channels == 1 else (16, 16, channels)
+    x = jax.random.normal(key, shape, jnp.float32)
     params = quick_jit(network.init)(key, x, jnp.float32(0.1))
     apply = quick_jit(network.apply)
     assert jnp.all(apply(params, x, jnp.float32(0.1)) == 0)

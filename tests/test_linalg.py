@@ -145,3 +145,9 @@ def test_conjugate_gradient_stops_before_it_diverges(key):
         b = jax.random.normal(jax.random.fold_in(k, 1), (30,))
         x = linalg.conjugate_gradient(lambda v, m=matrix: m @ v, b, num_steps=60, growth=2.0)
         assert jnp.linalg.norm(b - matrix @ x) <= 2.0 * jnp.linalg.norm(b) * (1 + 1e-6)  # the recurrence's residual drifts by round-off
+
+
+def test_differences_want_the_axes():
+    for fn in (lambda: linalg.difference(jnp.ones((4, 5)), 3), lambda: linalg.difference_adjoint(jnp.ones((3, 4, 5)))):
+        with pytest.raises(ValueError, match=r"differences along 3 axes are asked for, the image is \[4, 5\]"):
+            fn()

@@ -132,6 +132,11 @@ def test_not_piecewise_constant(torsos):
 
 
 @pytest.mark.slow
+def test_jit_equals_eager(keys, torsos):
+    eager = torso(keys[0], 128, num_nodules=1)
+    np.testing.assert_allclose(eager.image, torsos.image[0], atol=1e-6)
+
+
 def test_single_precision_by_default_and_no_nodules(keys):
     with jax.enable_x64(False):
         shapes = jax.eval_shape(lambda key: torso(key, 64, num_nodules=0), jax.random.key(0))

@@ -60,8 +60,6 @@ def test_tv_reconstruction_reaches_its_optimum(key, problem, nonnegative):
     like = A.adjoint(y)
     if nonnegative and jnp.iscomplexobj(like):
         pytest.skip("no order on complex numbers")
-    if not nonnegative and problem is _tomography:
-        pytest.skip("the contract of solvers has it")
     tv = total_variation(strength, num_steps=200, nonnegative=nonnegative)
     objective = jax.jit(lambda x: jnp.sum(jnp.abs((A(x) - y) / sigma_y) ** 2) / 2 + tv.value(x))
 
