@@ -42,10 +42,54 @@ def positive(value, what: str, finite: bool = True):
     return _finite(value, what) if finite else value
 
 
+def fraction(value, what: str):
+    """value, a scalar or an array.
+
+    Raises:
+      ValueError: where it is known and has entries outside [0, 1] or NaN; `what` names it.
+    """
+    if is_concrete(value) and not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+        raise ValueError(f"{what} is {value}, a number from 0 to 1 is needed")
+    return value
+
+
 def _finite(value, what):
     if is_concrete(value) and not np.all(np.isfinite(np.asarray(value))):
         raise ValueError(f"{what} is infinite, a finite number is needed")
     return value
+
+
+def measured(A, y, sigma_y):
+    """Data of an operator and the root of their weights, `(y, 1 / sigma_y)`: floating, y with 0 where nothing was measured, that is sigma_y infinite.
+
+    Raises:
+      ValueError: where A does not give data of the shape of y, or a known sigma_y is not positive or does not broadcast against y.
+    """
+    y = linalg.inexact(y)
+    given = jax.eval_shape(lambda y: A(A.adjoint(y)), y)
+    if given.shape != y.shape:
+        raise ValueError(f"the operator gives data {list(given.shape)}, got y {list(y.shape)}")
+    if any(size not in (1, whole) for size, whole in zip(jnp.shape(sigma_y)[::-1], y.shape[::-1], strict=False)) or jnp.ndim(sigma_y) > y.ndim:
+        raise ValueError(f"sigma_y is {list(jnp.shape(sigma_y))}, a scalar or {list(y.shape)} is needed")
+    root = 1 / jnp.asarray(positive(sigma_y, "sigma_y", finite=False), linalg.real_dtype(y))
+    return jnp.where(root == 0, 0, y), root
+
+
+def decomposition(A, y, sigma_y, method: str):
+    """The SVD of an operator, its values with all axes of the coefficients, and U^H y: `(svd, values, data)`.
+
+    Raises:
+      ValueError: where the operator has no SVD, or sigma_y is not one number although U mixes the data; `method` names who asks.
+    """
+    if not hasattr(A, "svd"):
+        name = type(A).__name__.lstrip("_")
+        raise ValueError(f"{method} needs a singular value decomposition, {name} has none: `decomposed(A, shape)` gives it one")
+    svd = A.svd()
+    if jnp.ndim(sigma_y) and not svd.diagonal:
+        raise ValueError(f"{method} needs one noise level, sigma_y is {list(jnp.shape(sigma_y))}: decompose linalg.Weighted(A, 1 / sigma_y)")
+    data = svd.project(y)
+    values = svd.values.reshape(svd.values.shape + (1,) * (data.ndim - svd.values.ndim))
+    return svd, jnp.broadcast_to(values, data.shape).astype(linalg.real_dtype(data)), data
 
 
 def check_adjoint(A, x, key=None, tolerance=None):

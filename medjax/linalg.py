@@ -195,7 +195,7 @@ def _has_axes(shape, num_axes):
         raise ValueError(f"differences along {num_axes} axes are asked for, the image is {list(shape)}")
 
 
-def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=1e-6, growth=jnp.inf):
+def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, tolerance=None, growth=jnp.inf):
     r"""Solve M x = b for a symmetric positive definite M, in at most `num_steps` steps.
 
     A step is taken only while ||b - M x|| > tolerance ||b||: past convergence the quotients are 0 / 0, and one such step
@@ -207,7 +207,7 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
       b: array or pytree.
       x0: start, zero if None.
       num_steps: the most steps.
-      tolerance: relative bound on the residual.
+      tolerance: relative bound on the residual; by default 10 roundings, 1e-6 in single precision.
       growth: the most that ||b - M x|| may grow over its first value; no bound by default, for a true M the residual may grow.
 
     Returns:
@@ -219,6 +219,7 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
     x = jax.tree.map(jnp.zeros_like, b) if x0 is None else x0
     r = b if x0 is None else jax.tree.map(jnp.subtract, b, matvec(x0))
     first = vdot(r, r)
+    tolerance = 10 * jnp.finfo(real_dtype(b)).eps if tolerance is None else tolerance
     bound, most = tolerance**2 * vdot(b, b), growth**2 * first
 
     def step(_, carry):
@@ -237,6 +238,45 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
         return x, r, p, jnp.where(going, rr_next, rr)
 
     return lax.fori_loop(0, num_steps, step, (x, r, r, first))[0]
+
+
+def root_times(matvec: Callable, v, num_steps: int):
+    r"""The product M^{1/2} v of a symmetric positive semidefinite M, by Lanczos' method from v.
+
+    .. math:: M^{1/2} v \approx \|v\| \, Q_k T_k^{1/2} e_1, \quad Q_k^T M Q_k = T_k, \; Q_k e_1 = v / \|v\|
+
+    Vectors are kept orthogonal, so k arrays like v are held; negative Ritz values count as 0.
+
+    Args:
+      matvec: `x -> M x`, self-adjoint.
+      v: a real array.
+      num_steps: k, the number of products with M; exact where k reaches the size of v.
+
+    Returns:
+      Like v.
+
+    Reference:
+      Chow & Saad (2014), algorithm 2.1, https://doi.org/10.1137/130920587
+    """
+    size, num = norm(v), min(num_steps, v.size)
+
+    def step(basis, j):
+        w = matvec(basis[j].reshape(v.shape)).ravel()
+        alpha = basis[j] @ w
+        for _ in range(2):  # once leaves rounding of the length that w had before
+            w = w - (basis @ w) @ basis
+        square = w @ w
+        going = square > 100 * jnp.finfo(v.dtype).eps ** 2 * (alpha**2 + square)  # less is rounding: the Krylov space is exhausted
+        beta = jnp.where(going, jnp.sqrt(jnp.where(going, square, 1)), 0)
+        return basis.at[j + 1].set(jnp.where(going, w / jnp.where(going, beta, 1), 0)), (alpha, beta)
+
+    start = jnp.zeros((num + 1, v.size), v.dtype).at[0].set(v.ravel() / jnp.where(size > 0, size, 1))
+    basis, (alphas, betas) = lax.scan(step, start, jnp.arange(num))
+    apart = lax.stop_gradient(2 * jnp.max(jnp.abs(alphas))) + 1 + jnp.arange(num, dtype=v.dtype)  # equal values have no derivative
+    alphas = jnp.where(jnp.cumprod(jnp.append(1, betas[:-1] > 0)) > 0, alphas, apart)
+    ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
+    roots = jnp.where(ritz > 0, jnp.sqrt(jnp.where(ritz > 0, ritz, 1)), 0)
+    return size * ((vectors @ (roots * vectors[0])) @ basis[:-1]).reshape(v.shape)
 
 
 def operator_norm(A, x, num_steps: int = 30, key=None):

@@ -64,6 +64,36 @@ class Info(NamedTuple):
     step_ratio: Array
 
 
+class SVD(NamedTuple):
+    """A = U diag(values) V^H with a V that is square and isometric, so that the null space of A has coefficients, too.
+
+    values: real, >= 0, like the coefficients of x, or with fewer axes, where the last ones (channels) share them; 0 on the null space.
+    analyse: x -> V^H x.
+    synthesise: coefficients -> V c, the inverse of `analyse`.
+    project: y -> U^H y, of the shape of the coefficients, 0 where the value is 0.
+    diagonal: that each coefficient of y is one of the data, so that noise of several levels stays apart.
+    """
+
+    values: Array
+    analyse: Callable[[Array], Array]
+    synthesise: Callable[[Array], Array]
+    project: Callable[[Array], Array]
+    diagonal: bool = False
+
+
+class Schedule(NamedTuple):
+    """A path from data to noise, `x_t = alpha(t) x0 + sigma(t) n` for t in [0, 1]; x_t / alpha(t) has the noise level sigma(t) / alpha(t).
+
+    alpha: t -> share of the data.
+    sigma: t -> share of the noise.
+    time: noise level sigma / alpha -> t.
+    """
+
+    alpha: Callable[[Any], Array]
+    sigma: Callable[[Any], Array]
+    time: Callable[[Any], Array]
+
+
 class Kernel(NamedTuple):
     """`init(x) -> state`, `step(key, x, state, sigma, sigma_next, denoise) -> (x, state)`, with sigma > sigma_next >= 0."""
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-
+from medjax.diffusion.denoising_loss import denoising_loss
+from medjax.diffusion.log_normal import log_normal
 from medjax.typing import Loss
 
 
@@ -30,20 +29,7 @@ def score_matching(denoiser: Callable, sigma_data: float, mean_log_sigma: float 
       Karras et al. (2022), eq. 8 and table 1, https://arxiv.org/abs/2206.00364; stratified levels as in Kingma et al. (2021).
     """
 
-    def loss_fn(params, key, batch):
-        denoise = denoiser(params)
-        key_offset, key_noise = jax.random.split(key)
-        num = batch.shape[0]
-        quantiles = (jnp.arange(num) + jax.random.uniform(key_offset, (num,))) / num
-        normal = jax.scipy.special.ndtri(jnp.clip(quantiles, 1e-6, 1 - 1e-6))
-        sigmas = jnp.exp(mean_log_sigma + std_log_sigma * normal).astype(batch.dtype)
+    def draw_levels(key, num):
+        return log_normal(key, num, mean_log_sigma, std_log_sigma)
 
-        def one(x, sigma, key):
-            noisy = x + sigma * jax.random.normal(key, x.shape, x.dtype)
-            return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 * jnp.mean((denoise(noisy, sigma) - x) ** 2)
-
-        losses = jax.vmap(one)(batch, sigmas, jax.random.split(key_noise, num))
-        metrics = {"loss_low_noise": jnp.mean(losses[: (num + 1) // 2]), "loss_high_noise": jnp.mean(losses[num // 2 :])}
-        return jnp.mean(losses), metrics
-
-    return loss_fn
+    return denoising_loss(denoiser, draw_levels, lambda sigma: (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2)
