@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from medjax import checks
 from medjax.typing import Kernel
 
 
@@ -27,7 +28,7 @@ def heun(churn: float = 0.0) -> Kernel:
 
     def step(key, x, state, sigma, sigma_next, denoise):
         raised = sigma * (1 + churn)
-        if churn:
+        if not (checks.is_concrete(churn) and churn == 0):
             x = x + jnp.sqrt(raised**2 - sigma**2) * jax.random.normal(key, x.shape, x.dtype)
         slope = (x - denoise(x, raised)) / raised
         euler = x + (sigma_next - raised) * slope

@@ -1,8 +1,12 @@
 """The one sampling loop."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from medjax import checks, linalg
 from medjax.typing import Denoiser, Kernel
 
 
@@ -16,18 +20,46 @@ def sample(key, kernel: Kernel, denoise: Denoiser, sigmas, x):
       key: typed key.
       kernel: a `Kernel`.
       denoise: denoiser of the prior, or of the posterior when a guide has been applied.
-      sigmas: `[num_steps + 1]` decreasing noise levels, the last one may be 0.
+      sigmas: `[num_steps + 1]` strictly decreasing noise levels, the last one may be 0; strictly increasing ones above 0 lead back to noise, as in
+        `invert`. They take the precision of x.
       x: start, one example at noise level `sigmas[0]`; `vmap` over `key` and `x` for many.
 
     Returns:
       x at noise level `sigmas[-1]`, of the shape of x.
+
+    Raises:
+      ValueError: for known levels that are not so, or fewer than two.
     """
+    return recorded(key, kernel, denoise, sigmas, x, lambda x: None)[0]
+
+
+def recorded(key, kernel: Kernel, denoise: Denoiser, sigmas, x, record: Callable):
+    """`sample`, and what `record(x)` gives after each step: `(x, rows)`, rows of `[num_steps, ...]`."""
+    levels = jnp.asarray(_checked(sigmas), linalg.real_dtype(x))
 
     def body(carry, inputs):
         x, state = carry
         step, sigma, sigma_next = inputs
-        return kernel.step(jax.random.fold_in(key, step), x, state, sigma, sigma_next, denoise), None
+        x, state = kernel.step(jax.random.fold_in(key, step), x, state, sigma, sigma_next, denoise)
+        return (x, state), record(x)
 
-    inputs = (jnp.arange(len(sigmas) - 1), sigmas[:-1], sigmas[1:])
-    (x, _), _ = jax.lax.scan(body, (x, kernel.init(x)), inputs)
-    return x
+    inputs = (jnp.arange(len(levels) - 1), levels[:-1], levels[1:])
+    (x, _), rows = jax.lax.scan(body, (x, kernel.init(x)), inputs)
+    return x, rows
+
+
+def _checked(sigmas):
+    """`sigmas`, refused where they are known and lead nowhere."""
+    if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas is {list(jnp.shape(sigmas))}, a vector of at least 2 noise levels is needed")
+    if checks.is_concrete(sigmas):
+        levels = np.asarray(sigmas)
+        if not np.all(np.isfinite(levels) & (levels >= 0)):
+            raise ValueError(f"sigmas hold {levels[~(np.isfinite(levels) & (levels >= 0))][0]}, finite noise levels of at least 0 are needed")
+        change = np.diff(levels) if levels[0] > 0 else -np.ones(1)
+        wrong = np.flatnonzero(change >= 0 if levels[0] > levels[-1] or levels[0] == 0 else change <= 0)
+        if levels[0] == 0 or len(wrong):
+            at = int(wrong[0]) if len(wrong) else 0
+            found = f"sigmas go from {levels[at]:.4g} to {levels[at + 1]:.4g} at step {at}"
+            raise ValueError(f"{found}; strictly decreasing noise levels are needed, or strictly increasing ones above 0")
+    return sigmas

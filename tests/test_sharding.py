@@ -1,0 +1,59 @@
+"""Samples are the same however they are spread over devices: jit, vmap, pmap, shard_map and a sharded array over a mesh of eight."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from quick import OPTIONS
+
+ROOT = Path(__file__).parents[1]
+FLAGS = {"xla_force_host_platform_device_count": 8, **OPTIONS}
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from medjax.diffusion.karras import karras
+from medjax.guides.mmps import mmps
+from medjax.operators.inpaint import inpaint
+from medjax.samplers.heun import heun
+from medjax.samplers.sample import sample
+from test_samplers import KERNELS, SHAPE, denoiser, gaussian_pixels
+
+NUM = 8
+assert jax.device_count() == NUM
+sigmas, A, y = karras(4, 0.1, 5.0), inpaint(jnp.arange(32).reshape(SHAPE) % 2), jnp.ones(SHAPE)
+runs = {name: (kernel, denoiser(name)) for name, (kernel, _, _) in KERNELS.items()}
+runs["mmps"] = heun(), mmps(A, A(y), 0.2)(gaussian_pixels)
+
+
+def one(key, x):
+    return {name: sample(key, kernel, denoise, sigmas, x) for name, (kernel, denoise) in runs.items()}
+
+
+keys, x = jax.random.split(jax.random.key(0), NUM), 5 * jax.random.normal(jax.random.key(1), (NUM, *SHAPE))
+mesh = jax.make_mesh((NUM,), ("sample",), axis_types=(jax.sharding.AxisType.Auto,))
+spread = jax.device_put((keys, x), NamedSharding(mesh, P("sample")))
+alone, over = jax.jit(one), {"mesh": mesh, "in_specs": P("sample"), "out_specs": P("sample")}
+expected = jax.tree.map(lambda *rows: np.stack(rows), *[alone(k, v) for k, v in zip(keys, x)])
+programs = {
+    "pmap": (jax.pmap(one), (keys, x)),
+    "sharded": (jax.jit(jax.vmap(one)), spread),
+    "shard_map": (jax.jit(jax.shard_map(jax.vmap(one), **over)), spread),
+}
+for way, (program, inputs) in programs.items():
+    found = program(*inputs)
+    for name, rows in found.items():
+        assert np.allclose(rows, expected[name], rtol=0, atol=1e-10), (way, name, np.abs(rows - expected[name]).max())
+        assert len(rows.sharding.device_set) == NUM, (way, name)
+print("equal", len(runs))
+"""
+
+
+def test_samples_are_equal_on_a_mesh():
+    """Every kernel, and mmps as one guide, to 1e-10 in double precision; no way gathers the samples on one device."""
+    flags = " ".join(f"--{name}={str(value).lower()}" for name, value in FLAGS.items())
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", "XLA_FLAGS": flags}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    words = [sys.executable, "-W", "error", "-c", PROGRAM]
+    result = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0 and result.stdout.startswith("equal"), result.stderr[-2000:]
