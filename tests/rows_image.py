@@ -17,6 +17,8 @@ from medjax.operators.complex_channels import complex_channels
 from medjax.operators.downsample import downsample
 from medjax.operators.gradient import gradient
 from medjax.operators.inpaint import inpaint
+from medjax.operators.masked_fourier import masked_fourier
+from medjax.operators.measured_channels import measured_channels
 from medjax.operators.parallel_beam import parallel_beam
 from medjax.operators.pet import pet
 from medjax.operators.ultrasound import ultrasound
@@ -175,6 +177,19 @@ def echoes(A, x):
     return out
 
 
+def _contrasts(key):
+    """Two complex contrasts of five real channels, each with its own mask; the fifth channel was not measured."""
+    masks = jax.random.uniform(key, (2, 6, 5))
+    one, other = (compose(masked_fourier(mask), complex_channels()) for mask in masks)
+    return measured_channels({(3, 0): one, (1, 2): other}, 5)
+
+
+def _two_spectra(A, x):
+    x = np.asarray(x)
+    spectra = [np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(x[..., a] + 1j * x[..., b]), norm="ortho")) for a, b in ((3, 0), (1, 2))]
+    return np.stack([np.asarray(each.outer.mask) * spectrum for each, spectrum in zip(A.operators, spectra, strict=True)])
+
+
 def _plane_waves(key):
     return ultrasound((4, 5), 0.2, 4, 0.3, 40, first_depth=2.0, angles=(-0.2, 0.1), first_time=1.5)
 
@@ -230,6 +245,7 @@ OPERATORS = {
         wrong=((7, 6, 2), (6,)),
         wrong_data=((7, 6, 2), (6,)),
     ),
+    "measured_channels": Row(_contrasts, (6, 5, 5), REAL, _two_spectra),
     "wavelet_haar": Row(lambda key: wavelet((8, 12), "haar", 2), (8, 12), COMPLEX, _wavelets(np.full(2, 0.5**0.5))),
     "wavelet_volume": Row(lambda key: wavelet((4, 8, 2), "db2", 1), (4, 8, 2), REAL, _wavelets(DAUBECHIES_2)),
     "gradient": Row(lambda key: gradient(), (6, 7), COMPLEX, _differences, wrong=((7,), ()), wrong_data=((6, 7), (3, 6, 7))),

@@ -96,17 +96,6 @@ def test_exact_fit_leaves_the_denoiser(key, make):
     assert np.allclose(guided, plain, rtol=0, atol=1e-10)
 
 
-def test_dds_solves_its_proximal_problem(key):
-    """Enough conjugate gradient steps reach the closed-form minimiser."""
-    denoise, matrix, sigma_y, sigma, variance = gaussian(MEAN, COVARIANCE), OPERATORS["sums"], 0.2, 0.5, 0.8
-    x, y = jax.random.normal(key, (NUM,)), jnp.array([1.0, -2.0, 0.5])
-    spread = sigma**2 * variance / (sigma**2 + variance)
-    normal = matrix.T @ matrix / sigma_y**2 + jnp.eye(NUM) / spread
-    exact = jnp.linalg.solve(normal, matrix.T @ y / sigma_y**2 + denoise(x, sigma) / spread)
-    got = dds(Dense(matrix), y, sigma_y, variance=variance, num_krylov=NUM)(denoise)(x, sigma)
-    assert np.allclose(got, exact, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("balance", [0.0, 1.0, 100.0])
 def test_mmps_is_the_exact_posterior_mean(key, balance):
     """For a Gaussian prior and rays of unequal noise the guided denoiser is E[x0 | x, y], whatever the preconditioner."""
@@ -132,15 +121,6 @@ def test_mmps_is_isotropic_at_much_noise(key):
     exact = jnp.linalg.solve(normal, (matrix.T / sigma_y[None] ** 2) @ y + denoise(x, 1.1) / spread)
     assert np.allclose(low, plain(x, 0.9), rtol=0, atol=1e-6)
     assert np.allclose(high, exact, rtol=0, atol=1e-5)  # conjugate gradient at a condition number of 1e3
-
-
-def test_dps_follows_the_gradient_of_the_residual(key):
-    """The step is -zeta sigma times the gradient of the residual's norm, for one noise level."""
-    denoise, A = gaussian(MEAN, COVARIANCE), Dense(OPERATORS["blur"])
-    x, y = jax.random.normal(key, (NUM,)), jax.random.normal(jax.random.fold_in(key, 1), (NUM,))
-    gradient = jax.grad(lambda x: jnp.linalg.norm(y - A(denoise(x, 0.6))))(x)
-    got = dps(A, y, 0.1, zeta=0.5)(denoise)(x, 0.6)
-    assert np.allclose(got, denoise(x, 0.6) - 0.5 * 0.6 * gradient, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Decomposed diffusion sampling: data consistency by conjugate gradient on the denoised image."""
 
-import jax.numpy as jnp
-from jax.core import Tracer
-
-from medjax.linalg import conjugate_gradient
+from medjax import checks
+from medjax.guides.proximal import proximal
 from medjax.typing import Guide, Operator
 
 
@@ -20,34 +18,19 @@ def dds(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, num_krylov: int =
     Args:
       A: operator, `x -> y`.
       y: data.
-      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y.
+      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       variance: v, the prior variance of a pixel.
       num_krylov: conjugate gradient steps, from D(x, sigma).
-
-    Raises:
-      ValueError: for a number that is out of range.
 
     Returns:
       A `Guide`; one denoiser call, no derivative of it.
 
+    Raises:
+      ValueError: for data that do not fit the operator, or a number that is out of range.
+
     Reference:
       Chung, Lee & Ye (2024), decomposed diffusion sampler, https://arxiv.org/abs/2303.05754
     """
-    if num_krylov < 1 or (not isinstance(variance, Tracer) and variance <= 0):
-        raise ValueError(f"dds needs num_krylov >= 1 and variance > 0, got {num_krylov} and {variance}")
-    precision = 1 / jnp.asarray(sigma_y) ** 2
-
-    def guide(denoise):
-        def guided(x, sigma):
-            denoised = denoise(x, sigma)
-            spread = sigma**2 * variance / (sigma**2 + variance)
-            change = conjugate_gradient(
-                lambda v: spread * A.adjoint(precision * A(v)) + v,
-                spread * A.adjoint(precision * (y - A(denoised))),
-                num_steps=num_krylov,
-            )
-            return denoised + change
-
-        return guided
-
-    return guide
+    prox = proximal(A, y, sigma_y, num_krylov)
+    checks.positive(variance, "variance")
+    return lambda denoise: lambda x, sigma: prox(denoise(x, sigma), sigma**2 * variance / (sigma**2 + variance))

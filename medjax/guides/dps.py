@@ -1,13 +1,11 @@
 """Diffusion posterior sampling."""
 
-import jax
-import jax.numpy as jnp
-
-from medjax.linalg import norm
+from medjax import checks
+from medjax.diffusion.misfit_gradient import misfit_gradient
 from medjax.typing import Guide, Operator
 
 
-def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0) -> Guide:
+def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) -> Guide:
     r"""DPS: move along the gradient of the residual of the denoised image.
 
     .. math::
@@ -17,26 +15,32 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0) -> Guide:
     two agree to first order in the step, up to the constant zeta. The weights 1 / sigma_y let rays of different noise count rightly; for
     one noise level they cancel and the paper's norm is left.
 
+    With a log-likelihood the norm is the root of its deviance, :math:`\sqrt{2 \log p(y | y) - 2 \log p(y | A D)}`, which for Gaussian noise is the
+    same and keeps zeta's meaning: counts are then exactly Poisson, where the paper takes a Gaussian of variance y.
+
     Args:
       A: operator, `x -> y`.
       y: data.
-      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y.
+      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       zeta: step size; larger fits the data more. There is no right value: DPS is not calibrated.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise`, largest at z = y; Gaussian with sigma_y if None.
 
     Returns:
       A `Guide`.
 
+    Raises:
+      ValueError: for data that do not fit the operator, or a number that is out of range.
+
     Reference:
       Chung et al. (2023), algorithm 1, https://arxiv.org/abs/2209.14687
     """
-    weight = jnp.sqrt(jnp.mean(jnp.asarray(sigma_y) ** 2)) / sigma_y
+    gradient = misfit_gradient(A, y, sigma_y, log_likelihood)
+    checks.nonnegative(zeta, "zeta")
 
     def guide(denoise):
         def guided(x, sigma):
-            denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
-            residual = weight * (y - A(denoised))
-            (uphill,) = vjp(A.adjoint(weight * residual))
-            return denoised + zeta * sigma * uphill / jnp.maximum(norm(residual), 1e-12)
+            denoised, uphill = gradient(denoise, x, sigma)
+            return denoised + zeta * sigma * uphill
 
         return guided
 

@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
+from medjax import checks
 from medjax.linalg import conjugate_gradient
 from medjax.typing import Guide, Operator
 
@@ -27,28 +27,29 @@ def mmps(
     Args:
       A: operator, `x -> y`.
       y: data.
-      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y.
+      sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       num_krylov: conjugate gradient steps; each costs one vector-Jacobian product of the denoiser.
       balance: b of the preconditioner; without effect where all data have one noise level.
       isotropic_above: noise level sigma above which C = r^2 I; never by default.
       variance: v, what remains unknown of a pixel there, to be tuned; less than the prior's variance, for neighbours tell of each other.
 
-    Raises:
-      ValueError: for a number that is out of range.
-
     Returns:
       A `Guide`.
+
+    Raises:
+      ValueError: for data that do not fit the operator, or a number that is out of range.
 
     Reference:
       Rozet et al. (2024), moment matching posterior sampling, https://arxiv.org/abs/2405.13712; C = r^2 I is that of Song et al. (2023),
       pseudoinverse-guided diffusion models.
     """
-    numbers = not isinstance(balance, Tracer) and not isinstance(variance, Tracer)
-    if num_krylov < 1 or (numbers and (balance < 0 or variance <= 0)):
-        raise ValueError(f"mmps needs num_krylov >= 1, balance >= 0 and variance > 0, got {num_krylov}, {balance} and {variance}")
-    precision = 1 / jnp.asarray(sigma_y) ** 2
-    share = 1 / (1 + balance * jnp.median(sigma_y**2) * precision)  # of Sigma_y in P
-    scale = jnp.sqrt(precision * share)  # P^{-1/2}
+    y, root = checks.measured(A, y, sigma_y)
+    checks.positive(num_krylov, "num_krylov")
+    checks.nonnegative(balance, "balance")
+    checks.positive(variance, "variance")
+    middle = jnp.nanmedian(jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1) ** 2, jnp.nan))
+    share = 1 / (1 + balance * jnp.where(jnp.isnan(middle), 0, middle) * root**2)  # of Sigma_y in P
+    scale = root * jnp.sqrt(share)  # P^{-1/2}
 
     def guide(denoise):
         def guided(x, sigma):

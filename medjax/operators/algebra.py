@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from medjax import linalg
+from medjax.operators.complex_channels import ComplexChannels
 from medjax.typing import Leaf, Operator
 
 
@@ -24,8 +25,10 @@ def compose(A: Operator, B: Operator) -> Operator:
       B: the inner operator; its output is what A takes.
 
     Returns:
-      An operator with the leaves of both, and with a method `views` where A has one.
+      An operator with the leaves of both, and with a method `views` where A has one, `svd` where A has one and B is `complex_channels`.
     """
+    if hasattr(A, "svd") and isinstance(B, ComplexChannels):
+        return _DecomposedComposition(A, B)
     return (_ViewedComposition if hasattr(A, "views") else _Composition)(A, B)
 
 
@@ -200,6 +203,17 @@ class _ViewedComposition(_Composition):
     def views(self, indices):
         """Some of the views of A after B."""
         return compose(restrict(self.outer, indices), self.inner)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _DecomposedComposition(_Composition):
+    """A after an isometry B that reaches all of the domain of A, of an A with an SVD."""
+
+    def svd(self):
+        """U and the values of A; V becomes B^H V."""
+        svd = self.outer.svd()  # pyright: ignore[reportAttributeAccessIssue]
+        return svd._replace(analyse=lambda x: svd.analyse(self.inner(x)), synthesise=lambda c: self.inner.adjoint(svd.synthesise(c)))
 
 
 @jax.tree_util.register_dataclass

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from medjax import linalg
-from medjax.typing import Leaf
+from medjax.typing import SVD, Leaf
 
 
 def blur(kernel, shape, boundary: str = "periodic"):
@@ -70,6 +70,23 @@ class Blur:
         places = np.ix_(*[o % n for o, n in zip(offsets, lengths, strict=True)])
         wrapped = jnp.zeros(lengths, kernel.dtype).at[places].add(kernel)
         return _forward(wrapped.astype(dtype))
+
+    def svd(self):
+        """Of real images and a periodic boundary: V is the inverse Fourier transform, the values are those of the transfer function.
+
+        Raises:
+          ValueError: for zeros outside the image.
+        """
+        if self.boundary != "periodic":
+            raise ValueError("a blur with zeros outside has no singular value decomposition of its own: `decomposed(A, shape)` gives it one")
+        transfer = self.transfer(jnp.result_type(self.kernel, jnp.complex64))
+        values = jnp.abs(transfer)
+        phase = jnp.conj(transfer) / jnp.where(values > 0, values, 1)
+
+        def analyse(x):
+            return jnp.fft.fftn(x, norm="ortho")
+
+        return SVD(values, analyse, lambda c: jnp.fft.ifftn(c, norm="ortho").real, lambda y: phase.astype(linalg.complex_of(y).dtype) * analyse(y))
 
     def _lengths(self) -> tuple[int, ...]:
         """Of the transform: those of the image, or longer ones, that keep what would wrap around outside the image."""

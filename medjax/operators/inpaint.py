@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from medjax import linalg
-from medjax.typing import Leaf
+from medjax.typing import SVD, Leaf
 
 
 def inpaint(mask):
@@ -52,3 +52,8 @@ class Inpaint:
     def adjoint(self, y):
         """mask * y."""
         return self(y)
+
+    def svd(self):
+        """Every pixel is a singular vector, the size of its weight the value."""
+        mask = linalg.inexact(self.mask)
+        return SVD(jnp.abs(mask), lambda x: x, lambda c: c, Inpaint(jnp.sign(mask)), diagonal=True)

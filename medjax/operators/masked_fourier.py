@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from medjax import linalg
 from medjax.operators.centred_fft import centred_fft, centred_ifft, centred_phase
-from medjax.typing import Leaf
+from medjax.typing import SVD, Leaf
 
 
 @jax.tree_util.register_dataclass
@@ -35,6 +35,13 @@ class MaskedFourier:
         u, _ = centred_phase(x.shape, x.dtype)
         power = jnp.real(jnp.conj(self.mask) * self.mask).astype(u.real.dtype)
         return jnp.conj(u) * jnp.fft.ifft2(power * jnp.fft.fft2(u * x))
+
+    def svd(self):
+        """V is the inverse Fourier transform of complex images, the values are those of |M|."""
+        mask = linalg.inexact(self.mask)
+        values = jnp.abs(mask)
+        phase = jnp.conj(mask) / jnp.where(values > 0, values, 1)
+        return SVD(values, lambda x: centred_fft(linalg.complex_of(x)), centred_ifft, lambda y: phase.astype(y.dtype) * y, diagonal=True)
 
     def _checked(self, what, a):
         """a as complex numbers, of the mask's shape."""
