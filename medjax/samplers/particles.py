@@ -1,0 +1,54 @@
+"""Weighted particles: how many they are worth, and drawing them anew."""
+
+import jax
+import jax.numpy as jnp
+
+
+def effective_sample_size(log_weights):
+    r""":math:`(\sum w)^2 / \sum w^2`, between 1 and the number of particles.
+
+    Args:
+      log_weights: `[p]` log w, up to a constant.
+
+    Returns:
+      A real scalar.
+
+    Reference:
+      Kong, Liu & Wong (1994), Sequential imputations and Bayesian missing data problems.
+    """
+    weights = jax.nn.softmax(log_weights)
+    return 1 / jnp.sum(weights**2)
+
+
+def systematic(key, log_weights):
+    """Ancestors of p new particles of equal weight, by one uniform number.
+
+    Args:
+      key: typed key.
+      log_weights: `[p]` log w, up to a constant.
+
+    Returns:
+      `[p]` indices; particle i is chosen floor(p w_i) or ceil(p w_i) times.
+
+    Reference:
+      Kitagawa (1996); Douc, Cappe & Moulines (2005), section 2.4, https://arxiv.org/abs/cs/0507025
+    """
+    num = log_weights.shape[0]
+    edges = jnp.cumsum(jax.nn.softmax(log_weights))
+    places = (jnp.arange(num) + jax.random.uniform(key, dtype=edges.dtype)) / num * edges[-1]
+    return jnp.minimum(jnp.searchsorted(edges, places, side="right"), num - 1)
+
+
+def multinomial(key, log_weights):
+    """Ancestors of p new particles of equal weight, drawn independently.
+
+    Args:
+      key: typed key.
+      log_weights: `[p]` log w, up to a constant.
+
+    Returns:
+      `[p]` indices.
+    """
+    edges = jnp.cumsum(jax.nn.softmax(log_weights))
+    places = jax.random.uniform(key, log_weights.shape, edges.dtype) * edges[-1]
+    return jnp.minimum(jnp.searchsorted(edges, places, side="right"), log_weights.shape[0] - 1)

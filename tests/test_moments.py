@@ -1,0 +1,212 @@
+"""What linear data and noise levels do to the Gaussian of a denoiser, and the posterior kernels that rest on it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quick import quick_jit
+
+from medjax import linalg
+from medjax.diffusion.coupling import coupling
+from medjax.diffusion.gaussian import gaussian
+from medjax.diffusion.mixture import mixture
+from medjax.diffusion.moments import bridged, bridged_log_misfit, draw, log_evidence, log_misfit, moments, posterior_draw
+from medjax.operators.blur import blur
+from medjax.operators.downsample import downsample
+from medjax.operators.inpaint import inpaint
+from medjax.physics.emission_counts import emission_counts
+from medjax.samplers.daps import daps
+from medjax.samplers.fps import fps
+from medjax.samplers.mcg_diff import mcg_diff
+from medjax.samplers.moment_matching import moment_matching
+from medjax.samplers.particles import effective_sample_size, systematic
+from medjax.samplers.pnp_dm import pnp_dm
+from medjax.samplers.sample import sample
+from medjax.samplers.twisted_smc import twisted_smc
+
+NUM, SIGMA, NEXT = 6, 0.9, 0.5
+MEAN = jnp.cos(jnp.arange(NUM))
+COVARIANCE = 1.5 * jnp.exp(-jnp.abs(jnp.arange(NUM)[:, None] - jnp.arange(NUM)[None]) / 2.0)
+A = downsample((NUM,), 2)
+MATRIX = jnp.kron(jnp.eye(3), jnp.full((1, 2), 0.5))
+SIGMA_Y = jnp.array([0.2, 0.3, 0.5])
+
+
+def _given(x, sigma):
+    """Mean and covariance of x0 given x, dense."""
+    gain = COVARIANCE @ jnp.linalg.inv(COVARIANCE + sigma**2 * jnp.eye(NUM))
+    return MEAN + gain @ (x - MEAN), COVARIANCE - gain @ COVARIANCE
+
+
+def _log_normal(y, mean, covariance):
+    return jax.scipy.stats.multivariate_normal.logpdf(y, mean, covariance)
+
+
+def test_root_of_a_matrix_times_a_vector(key):
+    """Against eigenvalues, with repeated ones, where the Krylov space ends early, and of half as many steps; its derivative by finite differences."""
+    matrix = jax.random.normal(key, (NUM, 3))
+    singular = matrix @ matrix.T
+    values, basis = jnp.linalg.eigh(singular)
+    v = jnp.sin(1.0 + jnp.arange(NUM))
+    exact = basis @ (jnp.sqrt(jnp.maximum(values, 0)) * (basis.T @ v))
+    assert np.allclose(linalg.root_times(lambda u: singular @ u, v, 20), exact, rtol=0, atol=1e-7)  # root of the rounding of eigenvalues of 0
+    assert np.allclose(linalg.root_times(lambda u: 4.0 * u, v, 5), 2 * v, rtol=0, atol=1e-12)
+    regular = COVARIANCE + jnp.eye(NUM)
+
+    def value(a):
+        return jnp.sum(linalg.root_times(lambda u: a * (regular @ u) + u, v, 20) * MEAN)
+
+    difference = (value(1.0 + 1e-5) - value(1.0 - 1e-5)) / 2e-5
+    assert np.isclose(jax.grad(value)(1.0), difference, rtol=1e-7)
+    assert np.isclose(jax.grad(lambda a: linalg.root_times(lambda u: a * u, v, 5)[0])(4.0), v[0] / 4, rtol=1e-12)
+
+
+def test_draws_have_the_moments(key):
+    """20,000 draws given x, and given x and y: Monte Carlo error .01 of the covariance's norm."""
+    x, y = 0.5 * MEAN, jnp.array([0.3, -1.0, 0.4])
+    keys = jax.random.split(key, 20_000)
+    prior = moments(gaussian(MEAN, COVARIANCE), x, SIGMA)
+    mean, covariance = _given(x, SIGMA)
+    gain = covariance @ MATRIX.T @ jnp.linalg.inv(MATRIX @ covariance @ MATRIX.T + jnp.diag(SIGMA_Y**2))
+    laws = [(mean, covariance), (mean + gain @ (y - MATRIX @ mean), covariance - gain @ MATRIX @ covariance)]
+    fns = [lambda key: draw(key, prior, NUM), lambda key: posterior_draw(key, prior, A, y, 1 / SIGMA_Y, NUM)]
+    for fn, (mean, covariance) in zip(fns, laws, strict=True):
+        samples = jax.jit(jax.vmap(fn))(keys)
+        assert np.allclose(samples.mean(0), mean, atol=4 * float(jnp.sqrt(covariance.max() / 20_000)))
+        assert jnp.linalg.norm(jnp.cov(samples.T) - covariance) < 0.04 * jnp.linalg.norm(covariance)
+
+
+def test_evidence_of_data_and_of_the_next_level(key):
+    """p(y | x) and p(y | x', x) against dense Gaussians: with determinants, and without them up to a constant that no x' moves."""
+    x, y = 0.5 * MEAN, jnp.array([0.3, -1.0, 0.4])
+    prior = moments(gaussian(MEAN, COVARIANCE), x, SIGMA)
+    mean, covariance = _given(x, SIGMA)
+    system = MATRIX @ covariance @ MATRIX.T + jnp.diag(SIGMA_Y**2)
+    constant = -jnp.sum(jnp.log(SIGMA_Y)) - 1.5 * jnp.log(2 * jnp.pi)
+    assert np.isclose(log_evidence(prior, A, y, 1 / SIGMA_Y) + constant, _log_normal(y, MATRIX @ mean, system), rtol=1e-10)
+    error = y - MATRIX @ mean
+    assert np.isclose(log_misfit(prior, A, y, 1 / SIGMA_Y, NUM), -error @ jnp.linalg.solve(system, error) / 2, rtol=1e-10)
+    for x_next in (0.2 * MEAN, jnp.ones(NUM)):
+        later = bridged(prior, x, x_next, SIGMA, NEXT, 2 * NUM)
+        exact_mean, exact = _given(x_next, NEXT)  # x adds nothing to x' for a Gaussian prior
+        assert np.allclose(later.mean, exact_mean, rtol=0, atol=1e-8)
+        assert np.allclose(jax.vmap(later.covariance)(jnp.eye(NUM)), exact, rtol=0, atol=1e-8)
+        error = y - MATRIX @ exact_mean
+        misfit = -error @ jnp.linalg.solve(MATRIX @ exact @ MATRIX.T + jnp.diag(SIGMA_Y**2), error) / 2
+        assert np.isclose(bridged_log_misfit(prior, A, y, 1 / SIGMA_Y, x, x_next, SIGMA, NEXT, 4 * NUM), misfit, rtol=1e-8)
+
+
+def test_corrected_coupling_is_exact_at_one_level(key):
+    """4,000 chains of split Gibbs sampling at a coupling of .9 sigma_y / ||A|| forget their start and have the exact law; the paper's are wider."""
+    taps = jnp.array([0.2, 0.6, 0.2])
+    B, y, sigma_y = blur(taps, (NUM,)), jnp.sin(jnp.arange(NUM)), 0.3
+    matrix = jax.vmap(B)(jnp.eye(NUM)).T
+    covariance = jnp.linalg.inv(jnp.linalg.inv(COVARIANCE) + matrix.T @ matrix / sigma_y**2)
+    mean = covariance @ (jnp.linalg.solve(COVARIANCE, MEAN) + matrix.T @ y / sigma_y**2)
+    levels = 0.9 * sigma_y * jnp.linspace(1.0, 0.99, 61)
+
+    def chains(corrected):
+        kernel = pnp_dm(B, y, sigma_y, corrected=corrected)
+        run = jax.jit(jax.vmap(lambda key: sample(key, kernel, gaussian(MEAN, COVARIANCE), levels, 5 * MEAN)))
+        return run(jax.random.split(key, 4000))
+
+    exact, wide = chains(True), chains(False)
+    std = jnp.sqrt(jnp.diag(covariance))
+    assert np.allclose(exact.mean(0), mean, atol=4 * float(std.max()) / 4000**0.5)
+    assert np.allclose(exact.std(0) / std, 1, atol=0.045)  # four Monte Carlo errors
+    assert jnp.linalg.norm(jnp.cov(exact.T) - covariance) < 0.08 * jnp.linalg.norm(covariance)
+    assert jnp.mean(wide.std(0) / std) > 1.08
+
+
+MODES, SHARES = jnp.array([[-4.0, -4.0], [0.0, 4.0], [5.0, 0.0]]), jnp.array([0.2, 0.5, 0.3])
+
+
+def _mixture_posterior(y, sigma_y):
+    """Share of each of the modes given y = first coordinate + noise."""
+    weights = SHARES * jax.scipy.stats.norm.pdf(y, MODES[:, 0], jnp.sqrt(0.25 + sigma_y**2))
+    return weights / weights.sum()
+
+
+def _shares(samples):
+    distance = jnp.sum((samples[:, None] - MODES[None]) ** 2, -1)
+    return jnp.mean(jax.nn.one_hot(distance.argmin(1), 3), 0)
+
+
+@pytest.mark.parametrize("name", ["twisted_smc", "twisted_smc_krylov", "mcg_diff", "moment_matching"])
+def test_weights_of_modes(key, name):
+    """Of a mixture with three modes under one noisy coordinate: particles find the share of each, moment matching without weights does not."""
+    B, y, sigma_y = inpaint(jnp.array([1.0, 0.0])), jnp.array([1.5, 0.0]), 2.0
+    prior = mixture(SHARES, MODES, 0.25)
+    levels = jnp.append(jnp.geomspace(100.0, 0.1, 60), 0.0)
+    kernels = {
+        "twisted_smc": twisted_smc(B, y, sigma_y, num_krylov=2, dense=True, at_once=2000),
+        "twisted_smc_krylov": twisted_smc(B, y, sigma_y, num_krylov=4, at_once=2000),
+        "mcg_diff": mcg_diff(B, y, sigma_y),
+        "moment_matching": moment_matching(B, y, sigma_y, num_krylov=2),
+    }
+
+    def run(key):
+        shape = (2,) if name == "moment_matching" else (2000, 2)
+        key_start, key_run = jax.random.split(key)
+        return sample(key_run, kernels[name], prior, levels, 100.0 * jax.random.normal(key_start, shape))
+
+    runs = 4000 if name == "moment_matching" else 8
+    samples = quick_jit(jax.vmap(run))(jax.random.split(key, runs)).reshape(-1, 2)
+    error = jnp.max(jnp.abs(_shares(samples) - _mixture_posterior(1.5, sigma_y)))
+    if name == "moment_matching":
+        assert error > 0.1
+    else:
+        assert error < {"twisted_smc": 0.02, "twisted_smc_krylov": 0.05, "mcg_diff": 0.06}[name]  # chance, of few ancestors; equal determinants
+
+
+def test_particles(key):
+    """Effective numbers by hand; systematic ancestors come floor(p w) or ceil(p w) times."""
+    assert np.isclose(effective_sample_size(jnp.zeros(8)), 8) and np.isclose(effective_sample_size(jnp.array([0.0, -jnp.inf])), 1)
+    weights = jax.random.uniform(key, (50,))
+    counts = np.bincount(systematic(key, jnp.log(weights)), minlength=50)
+    expected = 50 * np.asarray(weights / weights.sum())
+    assert np.all(counts >= np.floor(expected)) and np.all(counts <= np.ceil(expected)) and counts.sum() == 50
+
+
+def test_daps_with_counts(key):
+    """A Poisson likelihood against quadrature, for one pixel of three counts; after one step of the flow its guess is the mean."""
+    noise, y, mean, std = emission_counts(), jnp.array([3.0]), 4.0, 1.5
+    kernel = daps(inpaint(jnp.ones(1)), y, 1.0, variance=std**2, num_ode=1, num_langevin=200, step_size=0.05, log_likelihood=noise.log_likelihood)
+    prior = gaussian(jnp.array([mean]), jnp.array([[std**2]]))
+    levels = jnp.append(jnp.geomspace(20.0, 0.05, 30), 0.0)
+    run = quick_jit(jax.vmap(lambda key: sample(key, kernel, prior, levels, mean + 20.0 * jax.random.normal(key, (1,)))))
+    samples = run(jax.random.split(key, 2000))
+    grid = jnp.linspace(1e-3, 14, 4000)
+    density = jnp.exp(y[0] * jnp.log(grid) - grid - (grid - mean) ** 2 / (2 * std**2))
+    exact_mean = jnp.sum(grid * density) / density.sum()
+    exact_std = jnp.sqrt(jnp.sum((grid - exact_mean) ** 2 * density) / density.sum())
+    assert np.isclose(samples.mean(), exact_mean, atol=0.12)  # chance .1, and Langevin's bias
+    assert np.isclose(samples.std(), exact_std, rtol=0.08)  # the same
+
+
+def test_coupling_levels():
+    """Falls strictly, slows at the limit, ends at 0; bad levels are named."""
+    levels = np.asarray(coupling(100, 0.2, 30.0))
+    assert levels.shape == (101,) and np.all(np.diff(levels) < 0) and levels[0] == 30 and levels[-1] == 0
+    assert np.isclose(levels[40], 0.2) and levels[99] > 0.18
+    with pytest.raises(ValueError, match="0 < sigma_min < sigma_max, got 2.0 and 1.0"):
+        coupling(10, 2.0, 1.0)
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        coupling(1, 0.1, 1.0)
+
+
+@pytest.mark.parametrize("make, options, words", [
+    (moment_matching, {"num_krylov": 0}, "num_krylov"), (pnp_dm, {"levels": (0.5, 0.0)}, "levels from 1 to 0"),
+    (twisted_smc, {"num_krylov": 0}, "num_krylov"),
+    (fps, {"num_krylov": 0}, "num_krylov"), (daps, {"variance": 0.0}, "variance"), (daps, {"step_size": -1.0}, "step_size"),
+])  # fmt: skip
+def test_refuses_numbers_out_of_range(make, options, words):
+    """One line with the name; so for sigma_y and for data of another shape, whoever asks."""
+    B = inpaint(jnp.ones(3))
+    with pytest.raises(ValueError, match=words):
+        make(B, jnp.zeros(3), 0.1, **options)
+    for sigma_y in (0.0, jnp.nan, -1.0):
+        with pytest.raises(ValueError, match="sigma_y is .*, more than 0 is needed"):
+            make(B, jnp.zeros(3), sigma_y)
+    with pytest.raises(ValueError, match="axes must be those of the mask"):
+        make(B, jnp.zeros(4), 0.1)
