@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.config import bind, build, override, to_json
 from medjax.data.read import read_stack
-from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods
+from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods, explanation
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import fitted, operator
@@ -72,19 +72,33 @@ def main(arguments):
         with Progress(*columns) as bar:
             for i, value in bar.track([(i, v) for i in range(len(validation)) for v in fns], description=f"{config.name}, {sweep.field}"):
                 key_image, key_case = jax.random.split(validation_key(i))
-                row = fns[value](params, A, key_case, validation[i](key_image))
-                found[value].append(checked_case(f"{sweep.field} {value}, validation image {i}", row))
+                given = params, A, key_case, validation[i](key_image)
+                explain = _explained(sweep.configs[sweep.values.index(value)], [sweep.method], samples, given)
+                found[value].append(checked_case(f"{sweep.field} {value}, validation image {i}", fns[value](*given), explain))
         choice = tuned(sweep, found)
         config = override(config, sweep.field, choice["best"])
         fn = jax.jit(case(config, methods, num_samples))
 
-    cases = []
+    cases, stopped = [], None
     with Progress(*columns) as bar:
         for i in bar.track(range(len(tests)), description=f"{config.name}, {', '.join(named)}"):
             key_image, key_case = jax.random.split(evaluation_key(options.seed, i))
-            cases.append(checked_case(f"image {i}", fn(params, A, key_case, tests[i](key_image))))
-    _write(output, config, options, named, num_samples, cases, choice, time.perf_counter() - clock)
+            given = params, A, key_case, tests[i](key_image)
+            try:
+                cases.append(checked_case(f"image {i}", fn(*given), _explained(config, methods, num_samples, given)))
+            except ValueError as error:
+                stopped = error
+                break
+    if cases:
+        _write(output, config, options, named, num_samples, cases, choice, time.perf_counter() - clock)
+    if stopped:
+        raise ValueError(f"{stopped}; {output} holds the {len(cases)} images before" if cases else stopped) from stopped
     return 0
+
+
+def _explained(config, methods, num_samples, given):
+    """What `checked_case` asks where samples are not finite."""
+    return (lambda: explanation(config, methods, num_samples)(*given)) if num_samples else None
 
 
 def _images(config, options, sweep):

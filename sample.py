@@ -28,7 +28,16 @@ from medjax.experiment.assess import assess, calibration
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import from_phantom, from_scan
-from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, posterior, solution
+from medjax.experiment.reconstruct import (
+    broken_at,
+    checked_method,
+    checked_outcome,
+    direct,
+    finite_samples,
+    needs_prior,
+    posterior,
+    solution,
+)
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import figure
 from medjax.report.table import method_table
@@ -74,7 +83,7 @@ def main(arguments):
         gap = check_adjoint(problem.A, jax.ShapeDtypeStruct(config.prior.shape, jnp.zeros(()).dtype))
         print(f"adjoint: <A x, y> and <x, A^H y> differ by {float(gap):.1e} of |A x| |y|")
 
-    answers, outcomes, seconds = _reconstruct(config, problem, params, key_samples, method, num_samples, bool(options.history))
+    answers, outcomes, seconds, broken = _reconstruct(config, problem, params, key_samples, method, num_samples, bool(options.history))
     samples = answers.pop("samples", None)
     for name, x in answers.items():
         if not bool(jnp.all(jnp.isfinite(x))):
@@ -85,7 +94,8 @@ def main(arguments):
         **({} if samples is None else {name: float(value) for name, value in calibration(problem, samples).items()}),
         "outcomes": outcomes,
         "method": method,
-        "num_samples": num_samples,
+        "num_samples": 0 if samples is None else len(samples),
+        "not_finite": broken,
         "seconds": sum(seconds.values()),
         "input": options.input or "generated",
         "slice": None if options.slice < 0 else options.slice,
@@ -103,6 +113,8 @@ def main(arguments):
     if "coverage" in record:
         print(f"90 % intervals cover {100 * record['coverage']:.1f} % of the pixels; a residual of 1 fits the data as well as their noise allows")
     print(f"figure: {output / 'figure.png'}   report: {output / 'report.json'}   images: {output / 'reconstruction.npz'}")
+    if broken:
+        raise ValueError(f"{broken}; {output} holds the other {record['num_samples']}")
     return 0
 
 
@@ -117,7 +129,7 @@ def _same_kind(config):
 
 
 def _reconstruct(config, problem, params, key, method, num_samples, history):
-    """Answers by name, the outcome of each solver's run, and the seconds that each took, compilation included."""
+    """Answers by name, the outcome of each solver's run, the seconds that each took, compilation included, and a line on samples that broke."""
     data = problem.A, problem.y, problem.sigma_y
     answers, outcomes, seconds, programs = {}, {}, {}, {}
 
@@ -138,14 +150,15 @@ def _reconstruct(config, problem, params, key, method, num_samples, history):
         outcomes[name] = checked_outcome(name, outcome)
 
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    total = max(num_samples, 1) * config.methods[method].num_steps
+    settings, broken = config.methods[method], ""
+    total = max(num_samples, 1) * settings.num_steps
     task = bar.add_task(f"{num_samples} posterior samples by {method}" if num_samples else f"steps of {method}", total=total)
 
     def on_step():
         bar.advance(task)
 
     # all before the first is computed: settings that do not fit are found here
-    start, solves = traced(config.direct.name, direct(config), *data[:2]), isinstance(config.methods[method], Solve)
+    start, solves = traced(config.direct.name, direct(config), *data[:2]), isinstance(settings, Solve)
     if method != config.baseline:
         traced(config.baseline, solution(config, config.baseline), params, *data, start)
     if solves:
@@ -160,10 +173,13 @@ def _reconstruct(config, problem, params, key, method, num_samples, history):
         if solves:
             solved(method)
         else:
-            answers["samples"] = timed("posterior_mean", params, key, *data)
+            samples = timed("posterior_mean", params, key, *data)
+            answers["samples"], broken = finite_samples(
+                method, samples, settings.num_steps, lambda: jax.jit(broken_at(config, method, num_samples))(params, key, *data)
+            )
             answers["posterior_mean"] = jnp.mean(answers["samples"], 0)
         bar.update(task, completed=total)
-    return answers, outcomes, seconds
+    return answers, outcomes, seconds, broken
 
 
 def _write(output, config, problem, answers, samples, record, scan):

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from medjax.config import bind, build, to_json
 from medjax.diffusion.karras import karras
 from medjax.experiment.command_line import located, parse, run, versions
-from medjax.experiment.prior import denoiser, initialise
+from medjax.experiment.prior import denoiser, initialise, loss
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import sheet
 from medjax.samplers.heun import heun
@@ -33,7 +33,7 @@ def main(arguments):
     prior, settings = config.prior, config.train
     output = Path(options.output or f"out/train/{config.name}")
     phantom, units = bind(prior.data), build(prior.units)
-    loss_fn = build(settings.loss, denoiser(prior), prior.sigma_data)
+    loss_fn = loss(prior, settings.loss)
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm)
 
     def draw(key):

@@ -118,13 +118,21 @@ class Solve:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A posterior sampler: guide and kernel, over Karras noise levels."""
+    """A posterior sampler: guide and kernel, over noise levels.
 
-    guide: Spec
+    guide: of the data; None for a kernel that takes the data itself.
+    kernel: of A, y and sigma_y it is given those that it takes.
+    levels: function `(num_steps, sigma_min, sigma_max, ...) -> sigmas`.
+    particles: that one run carries on the first axis of x; 0 for kernels of one image.
+    """
+
+    guide: Spec | None
     kernel: Spec
     num_steps: int
     sigma_min: float
     sigma_max: float
+    levels: Spec = Spec("karras")  # noqa: RUF009
+    particles: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from medjax import config as configs
 from medjax.config import ConfigError, Spec
 from medjax.experiment.command_line import parse
+from medjax.experiment.reconstruct import sampler
 from medjax.operators.gradient import gradient
 
 ROOT = Path(__file__).parents[1]
@@ -39,8 +40,8 @@ def test_every_config_builds(path):
             offered = configs.taken(method.solver, dict.fromkeys(("A", "y", "sigma_y", "denoise")))
             inspect.signature(solver).bind(**offered)  # nothing else is missing
         else:
-            configs.build(method.guide, A, None, 1.0)
-            configs.build(method.kernel)
+            sampler(method, A, jnp.zeros(y.shape, y.dtype), 1.0)
+            assert len(configs.build(method.levels, method.num_steps, method.sigma_min, method.sigma_max)) == method.num_steps + 1
     configs.build(config.measure.noise)
     configs.build(config.prior.network)
     configs.bind(config.direct)

@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from quick import quick_jit
 
+from medjax.config import Prior, Spec, build, taken
 from medjax.diffusion.edm import edm
 from medjax.diffusion.score_matching import score_matching
+from medjax.experiment.prior import initialise, loss
 from medjax.networks.unet import unet
 from medjax.training import checkpoint, log
 from medjax.training.state import initial_state, make_optimizer, train_step
@@ -112,3 +115,26 @@ def test_log_is_one_json_object_a_line(tmp_path):
     log.append(tmp_path / "log.jsonl", step=2, loss=0.25)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(line["time"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [Spec("score_matching"), Spec("flow_matching"), Spec("ddpm_loss", {"betas": Spec("ddpm.linear_betas", {"num_steps": 50, "last": 0.3})})],
+    ids=lambda spec: spec.name,
+)
+def test_every_loss_of_a_config_trains_its_denoiser(monkeypatch, spec):
+    """Each is given what it takes, begins at the value of the denoiser it is told to train, and falls on one batch."""
+    module = SimpleNamespace(init=lambda key, x, noise: {"gain": jnp.zeros(())}, apply=lambda params, x, noise: params["gain"] * x)
+    monkeypatch.setattr("medjax.networks.unet.unet", lambda: module)
+    config = Prior((8,), Spec("torso"), Spec("hounsfield"), Spec("unet"), sigma_data=0.5, mean=0.2, checkpoint="")
+    batch, key = 0.2 + 1.5 * jax.random.normal(jax.random.key(1), (16, 8)), jax.random.key(2)  # thrice the sigma_data that is told
+    loss_fn = loss(config, spec)
+    step = quick_jit(train_step(lambda params, *_: loss_fn(params, key, batch), optax.adam(0.05), lambda key: jnp.zeros(()), 1, 0.9))
+    state, values = initial_state(initialise(config, key), optax.adam(0.05)), []
+    for _ in range(20):
+        state, metrics = step(key, state)
+        values.append(float(metrics["loss"]))
+    untrained = edm(lambda x, noise: jnp.zeros_like(x), 0.5, 0.2)
+    start = build(spec, lambda params: untrained, **taken(spec, {"sigma_data": 0.5}))({}, key, batch)[0]
+    assert np.all(np.isfinite(values)) and np.isclose(values[0], start, rtol=1e-10)
+    assert values[-1] < 0.8 * values[0]

@@ -9,7 +9,7 @@ import numpy as np
 from medjax import config as configs
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.problem import simulate
-from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, posterior, solution
+from medjax.experiment.reconstruct import broken_at, checked_method, checked_outcome, direct, not_finite, posterior, solution
 
 COLUMNS = ("psnr", "ssim", "nmse", "residual")
 """The measures that every answer has."""
@@ -56,8 +56,23 @@ def case(config: configs.Config, methods, num_samples: int) -> Callable:
     return fn
 
 
-def checked_case(name: str, found) -> dict:
+def explanation(config: configs.Config, methods, num_samples: int) -> Callable:
+    """`(params, A, key, x) -> line` on the samples that are not finite in `case` of the same arguments, which is drawn once more."""
+    (name,) = (name for name in methods if isinstance(config.methods[name], configs.Method))
+    replay = broken_at(config, name, num_samples)
+
+    def steps(params, A, key, x):
+        key_noise, key_samples = jax.random.split(key)
+        problem = simulate(config, A, key_noise, x)
+        return replay(params, key_samples, problem.A, problem.y, problem.sigma_y)
+
+    return lambda *args: not_finite(name, jax.jit(steps)(*args), config.methods[name].num_steps)
+
+
+def checked_case(name: str, found, explain: Callable | None = None) -> dict:
     """What `case` gave for the image `name`, as a report holds it: methods, outcomes and the spread.
+
+    `explain() -> line` is asked about samples that are not finite.
 
     Raises:
       ValueError: where an answer is not finite or a run did not converge.
@@ -68,6 +83,9 @@ def checked_case(name: str, found) -> dict:
     except ValueError as error:
         raise ValueError(f"{error} ({name})") from error
     for method, row in scores.items():
-        if np.isnan(list(row.values())).any():
-            raise ValueError(f"{method} holds NaN for {name}; the measurement or the settings of the config are out of range")
+        if not np.isnan(list(row.values())).any():
+            continue
+        if method.startswith("posterior_") and explain:
+            raise ValueError(f"{explain()} ({name})")
+        raise ValueError(f"{method} holds NaN for {name}; the measurement or the settings of the config are out of range")
     return {"methods": jax.tree.map(float, scores), "outcomes": outcomes, **jax.tree.map(float, spread)}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from medjax import config as configs
 from medjax.diffusion.edm import edm
-from medjax.typing import Denoiser
+from medjax.typing import Denoiser, Loss
 
 
 def initialise(prior: configs.Prior, key):
@@ -22,3 +22,9 @@ def denoiser(prior: configs.Prior) -> Callable[..., Denoiser]:
         return edm(lambda x, noise: network.apply(params, x, noise), prior.sigma_data, prior.mean)
 
     return make
+
+
+def loss(prior: configs.Prior, spec: configs.Spec) -> Loss:
+    """The loss that `spec` names, of the config's denoiser; it is given the prior's sigma_data where it takes one."""
+    offered = configs.taken(spec, {"sigma_data": prior.sigma_data})
+    return configs.build(configs.Spec(spec.name, offered | spec.args), denoiser(prior))

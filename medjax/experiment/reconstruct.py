@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from medjax import config as configs
-from medjax.diffusion.karras import karras
 from medjax.experiment.prior import denoiser
 from medjax.iterate import Outcome, iterate_until
+from medjax.samplers.first_non_finite import first_non_finite
 from medjax.samplers.sample import sample
-from medjax.typing import Kernel, Solver
+from medjax.typing import Guide, Kernel, Solver
 
 _BEYOND = 1.02
 """`Outcome.step_ratio` from which on a step size is too large for certain: the quotients are of single precision."""
@@ -32,12 +33,13 @@ def checked_method(config: configs.Config, method: str, num_samples: int) -> tup
     if num_samples < 1:
         raise configs.ConfigError(f"--num-samples needs at least 1, got {num_samples}")
     settings, offered = config.methods[method], {name: None for name in ("A", "y", "sigma_y", "denoise")}
-    field, spec = ("solver", settings.solver) if isinstance(settings, configs.Solve) else ("guide", settings.guide)
-    for name in configs.taken(spec, offered):
-        if name in spec.args:
-            origin = "prior" if name == "denoise" else "measurement"
-            raise configs.ConfigError(f"methods.{method}.{field}.{name} cannot be set; it comes from the {origin}")
-    return method, 0 if field == "solver" else num_samples
+    for field in ("solver",) if isinstance(settings, configs.Solve) else ("guide", "kernel"):
+        spec = getattr(settings, field)
+        for name in configs.taken(spec, offered) if spec else ():
+            if name in spec.args:
+                origin = "prior" if name == "denoise" else "measurement"
+                raise configs.ConfigError(f"methods.{method}.{field}.{name} cannot be set; it comes from the {origin}")
+    return method, 0 if isinstance(settings, configs.Solve) else num_samples
 
 
 def needs_prior(config: configs.Config, methods) -> bool:
@@ -105,23 +107,74 @@ def posterior(config: configs.Config, method: str, num_samples: int, on_step: Ca
     Raises:
       ConfigError: as in `checked_method`.
     """
+    return _drawn(config, method, num_samples, on_step, sample)
+
+
+def broken_at(config: configs.Config, method: str, num_samples: int) -> Callable:
+    """`(params, key, A, y, sigma_y) -> steps [num_samples]`: `posterior` once more, to find after which step each sample is not finite.
+
+    Steps count from 0; a sample that stays finite has the number of steps.
+    """
+    return _drawn(config, method, num_samples, None, first_non_finite)
+
+
+def not_finite(name: str, steps, num_steps: int) -> str:
+    """What is said of samples by `name` that broke at `steps` `[num_samples]`, as `broken_at` found them; samples and steps are counted from 1."""
+    broken = np.flatnonzero(np.asarray(steps) < num_steps)
+    if not len(broken):
+        return f"{name}: a sample is not finite, but all were when they were drawn once more"
+    which, when = (", ".join(str(int(i) + 1) for i in found) for found in (broken, np.asarray(steps)[broken]))
+    samples, verb, word = ("sample", "is", "step") if len(broken) == 1 else ("samples", "are", "steps")
+    return f"{name}: {samples} {which} of {len(steps)} {verb} not finite from {word} {when} of {num_steps} on"
+
+
+def finite_samples(name: str, samples, num_steps: int, replay: Callable) -> tuple[Any, str]:
+    """`(samples, line)`: those of `samples` `[num_samples, ...]` that are finite, and what is said of the others, empty where all are.
+
+    `replay() -> steps`, of `broken_at`, is called only where one is not.
+
+    Raises:
+      ValueError: with the line, where none is finite.
+    """
+    finite = np.asarray(jnp.all(jnp.isfinite(samples), axis=tuple(range(1, samples.ndim))))
+    if finite.all():
+        return samples, ""
+    line = not_finite(name, replay(), num_steps)
+    if not finite.any():
+        raise ValueError(line)
+    return samples[finite], line
+
+
+def _drawn(config, method, num_samples, on_step, walk):
+    """`posterior`, `walk` being `sample` or what takes its place."""
     method, num_samples = checked_method(config, method, num_samples)
     settings, prior, make_denoiser = config.methods[method], config.prior, denoiser(config.prior)
     assert isinstance(settings, configs.Method)
-    sigmas = karras(settings.num_steps, settings.sigma_min, settings.sigma_max)
-    kernel = _observed(configs.build(settings.kernel), on_step) if on_step else configs.build(settings.kernel)
+    sigmas = configs.build(settings.levels, settings.num_steps, settings.sigma_min, settings.sigma_max)
 
     def fn(params, key, A, y, sigma_y):
-        guided = configs.build(settings.guide, A, y, sigma_y)(make_denoiser(params))
+        guide, kernel = sampler(settings, A, y, sigma_y)
+        guided, kernel = guide(make_denoiser(params)), _observed(kernel, on_step) if on_step else kernel
 
         def one(key):
             key_start, key_run = jax.random.split(key)
-            start = prior.mean + sigmas[0] * jax.random.normal(key_start, prior.shape)
-            return sample(key_run, kernel, guided, sigmas, start)
+            shape = (settings.particles, *prior.shape) if settings.particles else prior.shape
+            start = prior.mean + sigmas[0] * jax.random.normal(key_start, shape)
+            return walk(key_run, kernel, guided, sigmas, start)
 
-        return jax.vmap(one)(jax.random.split(key, num_samples))
+        if not settings.particles:
+            return jax.vmap(one)(jax.random.split(key, num_samples))
+        found = jax.vmap(one)(jax.random.split(key, -(-num_samples // settings.particles)))
+        found = found.reshape(-1, *found.shape[2:]) if found.ndim > 1 else jnp.repeat(found, settings.particles)
+        return found[:num_samples]
 
     return fn
+
+
+def sampler(settings: configs.Method, A, y, sigma_y) -> tuple[Guide, Kernel]:
+    """Guide and kernel of a `Method` for data; the guide leaves the denoiser alone where there is none."""
+    guide = configs.build(settings.guide, A, y, sigma_y) if settings.guide else lambda denoise: denoise
+    return guide, configs.build(settings.kernel, **configs.taken(settings.kernel, {"A": A, "y": y, "sigma_y": sigma_y}))
 
 
 def _observed(kernel: Kernel, on_step: Callable) -> Kernel:
