@@ -28,6 +28,10 @@ check: test
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/sampling_loop.py
+	$(BIN)/python benchmarks/posterior_step.py
+	$(BIN)/python benchmarks/calibration.py
+	$(BIN)/python benchmarks/calibration_page.py
+	$(BIN)/python benchmarks/volume.py
 	$(BIN)/python benchmarks/phantoms.py
 	$(BIN)/python benchmarks/ct_projectors.py
 	$(BIN)/python benchmarks/ct_reconstruction.py
