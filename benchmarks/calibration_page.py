@@ -15,19 +15,27 @@ from matplotlib import pyplot as plt  # noqa: E402
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+MIXTURE = """## A mixture of 25 Gaussians
+
+Sliced Wasserstein distance, mean of {seeds} problems and its 95 % interval; `floor` is that of two exact sets of 1,000 samples. `twisted_smc` has
+8,192 particles and 68 calls each, `mcg_diff` 1,000 runs of 128 particles and 100 calls, as its authors publish it.
+
+![distance over the floor](calibration/mixture.png)
+"""
 PROBLEMS = ["mask", "blur", "downsample", "masked_fourier", "sense", "parallel_beam"]
 SIZES = [f"{d}/{dy}" for d in (8, 80, 800) for dy in (1, 2, 4)]
 HEAD = """# Which posterior samplers tell the truth
 
 A reconstruction with an error bar is of use only if the bar is true. Here every sampler draws from posteriors that are known exactly, with the exact
-denoiser, so that all that is wrong is the sampler's. The page is made by `benchmarks/calibration_page.py` from what `benchmarks/calibration.py` measured
-({machine}).
+denoiser, so that all that is wrong is the sampler's. The page is made by `benchmarks/calibration_page.py` from what `benchmarks/calibration.py`
+measured ({machine}).
 
 ## A correlated Gaussian field, 32 px
 
-1,000 samples. `std` is the samples' standard deviation over the exact one (1 is right, less is too sure), `bias` the error of their mean in exact standard
-deviations (chance alone gives .03), `cover` how many samples lie in the exact central 90 % interval (more than 90 % is too sure). **{honest}** keep within
-.98 to 1.02, .05 and 88 to 92 % on all six problems; the others do not, and an error bar of theirs is not to be shown to anyone who decides by it.
+1,000 samples; a cell says std · bias · cover: their standard deviation over the exact one (1 is right, less is too sure), the error of their mean in
+exact standard deviations (chance alone gives .03), and how many of 100 lie in the exact central 90 % interval (more than 90 is too sure).
+**{honest}** keep within .98 to 1.02, .05 and 88 to 92 on all six problems; the others do not, and an error bar of theirs is not to be shown to anyone
+who decides by it.
 
 ![standard deviation over the exact one](calibration/gaussian.png)
 """
@@ -128,9 +136,7 @@ def main():
             "sliced Wasserstein distance over that of two exact sets", "1 is as good as exact samples",
         )  # fmt: skip
         seeds = min(len(v) for v in distances["floor"].values())
-        page += ["", "## A mixture of 25 Gaussians", "", f"Sliced Wasserstein distance, mean of {seeds} problems and its 95 % interval; `floor` is that of two exact sets of"]
-        page += ["1,000 samples. `twisted_smc` has 8,192 particles and 68 calls each, `mcg_diff` 1,000 runs of 128 particles and 100 calls as its authors", "publish it."]
-        page += ["", "![distance over the floor](calibration/mixture.png)", "", *rows]
+        page += ["", MIXTURE.format(seeds=seeds), *rows]
     (ROOT / "docs/calibration.md").write_text("\n".join(page) + "\n")
     print(f"{len(table)} methods, honest: {', '.join(honest) or 'none'}; docs/calibration.md")
 

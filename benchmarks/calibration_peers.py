@@ -1,8 +1,8 @@
 """The mixture of benchmarks/calibration.py by azula and deepinv: python benchmarks/calibration_peers.py [--json FILE] [--seeds N].
 
 The same problems by the same seeds, the same 1,000 exact samples and directions, and the exact denoiser. azula's samplers run 200 steps of its
-variance-preserving schedule with end points of 1e-3, as many calls as ours; its guides have as many iterations of their solver as there are data. Distances
-go beside ours into the same file, as `azula DPS` and so on.
+variance-preserving schedule with end points of 1e-3, as many calls as ours; its guides have as many iterations of their solver as there are data.
+Distances go beside ours into the same file, as `azula DPS` and so on.
 """
 
 import argparse

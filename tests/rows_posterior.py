@@ -58,7 +58,7 @@ class PosteriorRow(NamedTuple):
     calls: int
     spread: tuple[float, float]
     bias: float
-    levels: Callable = lambda A, y, sigma_y, num_steps: karras(num_steps, 0.01, 30.0)
+    levels: Callable = lambda A, y, sigma_y, num_steps: karras(num_steps, 0.01, 100.0)
     particles: int = 0
     svd: bool = False
 
@@ -89,7 +89,7 @@ def prepared(A, y, sigma_y):
 def coupled(A, y, sigma_y, num_steps):
     """Levels of split Gibbs sampling."""
     norm = linalg.operator_norm(linalg.Weighted(A, 1 / jnp.asarray(sigma_y)), jax.eval_shape(A.adjoint, y))
-    return coupling(num_steps, 0.95 / norm, 30.0)
+    return coupling(num_steps, 0.95 / norm, 8.0)
 
 
 def draw(key, row: PosteriorRow, A, y, sigma_y, denoise, prior_mean, num_samples, num_steps=0, at_once=50):
@@ -112,8 +112,8 @@ def draw(key, row: PosteriorRow, A, y, sigma_y, denoise, prior_mean, num_samples
 
 EXACT = (0.96, 1.04)
 METHODS: dict[str, PosteriorRow] = {
-    "mmps_heun": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=20), heun), 50, 2, EXACT, 0.1),
-    "mmps_2m": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=20), dpmpp_2m), 100, 1, EXACT, 0.1),
+    "mmps_heun": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=40), heun), 50, 2, EXACT, 0.1),
+    "mmps_2m": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=40), dpmpp_2m), 100, 1, EXACT, 0.1),
     "mmps_ancestral": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=20), lambda: ddim(1.0)), 100, 1, (0.90, 1.02), 0.1),
     "moment_matching": PosteriorRow(alone(lambda A, y, s: moment_matching(A, y, s, num_krylov=20)), 20, 1, EXACT, 0.1),
     "pnp_dm": PosteriorRow(alone(lambda A, y, s: pnp_dm(A, y, s, num_krylov=20)), 100, 1, EXACT, 0.15, levels=coupled),

@@ -52,10 +52,11 @@ GUIDES = {
     "dds": (lambda A, y, s: dds(A, y, s, num_krylov=NUM), ddim(0.85), 100, (0.5, 2.0), 1.5),
     "dps": (lambda A, y, s: dps(A, y, s, zeta=1.0), ddim(1.0), 200, (0.5, 6.0), 4.0),
 }
+EXACT = ("mmps_heun", "mmps_ddim")  # the others are held to their bounds for one operator, in test_posteriors
 
 
 @pytest.mark.parametrize("matrix", OPERATORS.values(), ids=OPERATORS)
-@pytest.mark.parametrize("make, kernel, num_steps, spread, bias", GUIDES.values(), ids=GUIDES)
+@pytest.mark.parametrize("make, kernel, num_steps, spread, bias", [GUIDES[name] for name in EXACT], ids=EXACT)
 def test_posterior(key, matrix, make, kernel, num_steps, spread, bias):
     """Data of unequal noise; 4,000 samples, whose covariance has a relative error of 0.06 by chance."""
     keys = jax.random.split(key, 4)

@@ -188,7 +188,7 @@ def test_coupling_levels():
     """Falls strictly, slows at the limit, ends at 0; bad levels are named."""
     levels = np.asarray(coupling(100, 0.2, 30.0))
     assert levels.shape == (101,) and np.all(np.diff(levels) < 0) and levels[0] == 30 and levels[-1] == 0
-    assert np.isclose(levels[40], 0.2) and levels[99] > 0.18
+    assert np.isclose(levels[50], 0.2) and levels[99] > 0.18
     with pytest.raises(ValueError, match="0 < sigma_min < sigma_max, got 2.0 and 1.0"):
         coupling(10, 2.0, 1.0)
     with pytest.raises(ValueError, match="at least 2 steps"):

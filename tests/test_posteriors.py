@@ -36,13 +36,13 @@ def _measured(key, sigma_y):
 
 @cases
 def test_law(key, row):
-    """Spread and mean of 3,000 samples for data of unequal noise, half of them unmeasured in effect; where the row is narrow the coverage, too."""
+    """Spread and mean of 2,000 samples for data of unequal noise, half of them unmeasured in effect; where the row is narrow the coverage, too."""
     sigma_y = jnp.where(PLACES % 2 == 0, jnp.linspace(0.1, 0.3, NUM), 20.0)
     A, y = _measured(key, sigma_y)
     mean, covariance = gaussian_posterior(A, y, sigma_y, prior_mean=MEAN, covariance=COVARIANCE).moments()
     std = jnp.sqrt(jnp.diag(covariance))
     given = prepared(A, y, sigma_y) if row.svd else (A, y, sigma_y)
-    run = jax.jit(lambda key: draw(key, row, *given, gaussian(MEAN, COVARIANCE), MEAN, 3000, at_once=3000))
+    run = jax.jit(lambda key: draw(key, row, *given, gaussian(MEAN, COVARIANCE), MEAN, 2000, at_once=2000))
     samples = run(jax.random.fold_in(key, 2))
     ratio, error = samples.std(0).mean() / std.mean(), jnp.sqrt(jnp.mean(((samples.mean(0) - mean) / std) ** 2))
     print(f"spread {ratio:.3f}  bias {error:.3f}")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from medjax import checks
 
 
-def coupling(num_steps: int, sigma_min, sigma_max, share: float = 0.4):
+def coupling(num_steps: int, sigma_min, sigma_max, share: float = 0.5):
     r"""Couplings that fall geometrically from sigma_max to sigma_min in the first steps, then by a tenth over the others, then 0.
 
     For `pnp_dm`, whose law does not depend on the coupling below :math:`1 / \|\Sigma_y^{-1/2} A\|`: the steps there let the chain forget how it came.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from medjax import linalg
 from medjax.typing import Denoiser, Operator
@@ -21,15 +22,20 @@ class Moments(NamedTuple):
     covariance: Callable
 
 
-def moments(denoise: Denoiser, x, sigma) -> Moments:
+def moments(denoise: Denoiser, x, sigma, isotropic_above=jnp.inf, variance=1.0) -> Moments:
     r"""Mean and covariance of x0 given x, by one denoiser call.
 
     .. math:: E[x_0 \mid x] = D(x, \sigma), \quad \mathrm{Cov}[x_0 \mid x] = \sigma^2 \nabla_x D(x, \sigma)
+
+    At much noise the derivative of a learned D is the small difference of large numbers, and useless. There `isotropic_above` takes r^2 I with
+    r^2 = sigma^2 v / (sigma^2 + v) for the covariance, which also saves the derivative.
 
     Args:
       denoise: a `Denoiser`; each product with C is one of its vector-Jacobian products.
       x: one image at noise level sigma.
       sigma: noise level.
+      isotropic_above: noise level above which the covariance is r^2 I; never by default, and then it is known to be infinite, not traced.
+      variance: v, what remains unknown of a pixel there; less than the prior's variance, for neighbours tell of each other.
 
     Returns:
       `Moments`.
@@ -38,7 +44,10 @@ def moments(denoise: Denoiser, x, sigma) -> Moments:
       Tweedie's first and second formula; Efron (2011), https://doi.org/10.1198/jasa.2011.tm11181
     """
     mean, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
-    return Moments(mean, lambda v: sigma**2 * vjp(v)[0])
+    if not isinstance(isotropic_above, Tracer) and isotropic_above == jnp.inf:
+        return Moments(mean, lambda v: sigma**2 * vjp(v)[0])
+    spread = sigma**2 * variance / (sigma**2 + variance)
+    return Moments(mean, lambda v: jax.lax.cond(sigma > isotropic_above, lambda v: spread * v, lambda v: sigma**2 * vjp(v)[0], v))
 
 
 def draw(key, prior: Moments, num_krylov: int):

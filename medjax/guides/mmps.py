@@ -1,9 +1,9 @@
 """Moment matching posterior sampling."""
 
-import jax
 import jax.numpy as jnp
 
 from medjax import checks
+from medjax.diffusion.moments import moments
 from medjax.linalg import conjugate_gradient
 from medjax.typing import Guide, Operator
 
@@ -53,14 +53,7 @@ def mmps(
 
     def guide(denoise):
         def guided(x, sigma):
-            denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
-            spread = sigma**2 * variance / (sigma**2 + variance)
-
-            def covariance(v):
-                if isotropic_above == jnp.inf:
-                    return sigma**2 * vjp(v)[0]
-                return jax.lax.cond(sigma > isotropic_above, lambda v: spread * v, lambda v: sigma**2 * vjp(v)[0], v)
-
+            denoised, covariance = moments(denoise, x, sigma, isotropic_above, variance)
             u = conjugate_gradient(
                 lambda u: share * u + scale * A(covariance(A.adjoint(scale * u))),
                 scale * (y - A(denoised)),

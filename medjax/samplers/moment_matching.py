@@ -8,7 +8,9 @@ from medjax.diffusion.moments import draw, moments, posterior_draw
 from medjax.typing import Kernel, Operator
 
 
-def moment_matching(A: Operator | None = None, y=None, sigma_y=1.0, *, num_krylov: int = 10, eta: float = 1.0) -> Kernel:
+def moment_matching(
+    A: Operator | None = None, y=None, sigma_y=1.0, *, num_krylov: int = 10, eta: float = 1.0, isotropic_above=jnp.inf, variance=1.0
+) -> Kernel:
     r"""A draw of x0 given x and y under the denoiser's own Gaussian, then back to the next noise level.
 
     .. math::
@@ -25,6 +27,7 @@ def moment_matching(A: Operator | None = None, y=None, sigma_y=1.0, *, num_krylo
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       num_krylov: steps of Lanczos' method for the root of C, and of conjugate gradient for the data, each one vector-Jacobian product.
       eta: share of the ancestral noise.
+      isotropic_above, variance: of `moments`, for a learned denoiser.
 
     Returns:
       A `Kernel` without state, one denoiser call a step, for the denoiser of the prior.
@@ -42,7 +45,7 @@ def moment_matching(A: Operator | None = None, y=None, sigma_y=1.0, *, num_krylo
 
     def step(key, x, state, sigma, sigma_next, denoise):
         key_draw, key_noise = jax.random.split(key)
-        prior = moments(denoise, x, sigma)
+        prior = moments(denoise, x, sigma, isotropic_above, variance)
         x0 = draw(key_draw, prior, num_krylov) if A is None else posterior_draw(key_draw, prior, A, y, root, num_krylov)
         ratio = sigma_next / sigma
         fresh, kept = eta * jnp.sqrt(1 - ratio**2), 1 - eta**2 * (1 - ratio**2)

@@ -12,7 +12,18 @@ from medjax.samplers.particles import effective_sample_size, systematic
 from medjax.typing import Kernel, Operator
 
 
-def twisted_smc(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 20, dense: bool = False, threshold: float = 0.5, at_once: int = 64) -> Kernel:
+def twisted_smc(
+    A: Operator,
+    y,
+    sigma_y=1.0,
+    *,
+    num_krylov: int = 20,
+    dense: bool = False,
+    threshold: float = 0.5,
+    at_once: int = 64,
+    isotropic_above=jnp.inf,
+    variance=1.0,
+) -> Kernel:
     r"""Sequential Monte Carlo on a particle axis: the reverse diffusion of the prior, twisted by what the data say of x0 given x.
 
     .. math::
@@ -32,6 +43,7 @@ def twisted_smc(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 20, dense: boo
         C in w are taken as equal.
       threshold: particles are drawn anew where their effective number is below this share of them, and in the last step.
       at_once: particles that one batch holds.
+      isotropic_above, variance: of `moments`, for a learned denoiser.
 
     Returns:
       A `Kernel` for x `[p, ...]`, p particles that each start at sigmas[0]; two denoiser calls a step, for the denoiser of the prior.
@@ -47,12 +59,14 @@ def twisted_smc(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 20, dense: boo
     if num_krylov < 1:
         raise ValueError(f"twisted_smc needs num_krylov >= 1, got {num_krylov}")
 
+    told = functools.partial(moments, isotropic_above=isotropic_above, variance=variance)
+
     def twist(prior):
         return log_evidence(prior, A, y, root) if dense else log_misfit(prior, A, y, root, num_krylov)
 
     def move(key, x, sigma, sigma_next, denoise):
         key_draw, key_noise = jax.random.split(key)
-        prior, ratio = moments(denoise, x, sigma), (sigma_next / sigma) ** 2
+        prior, ratio = told(denoise, x, sigma), (sigma_next / sigma) ** 2
         x0 = posterior_draw(key_draw, prior, A, y, root, num_krylov)
         x_next = x0 + ratio * (x - x0) + sigma_next * jnp.sqrt(1 - ratio) * jax.random.normal(key_noise, x.shape, x.dtype)
         level = jnp.where(sigma_next > 0, sigma_next, sigma / 2)  # at 0 the last weight is 1 whatever it says
@@ -63,7 +77,7 @@ def twisted_smc(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 20, dense: boo
     def step(key, x, state, sigma, sigma_next, denoise):
         keys = jax.random.split(key, x.shape[0] + 1)
         each = functools.partial(lax.map, batch_size=at_once)
-        log_weights = state + each(lambda x: twist(moments(denoise, x, sigma)), x)
+        log_weights = state + each(lambda x: twist(told(denoise, x, sigma)), x)
         again = (effective_sample_size(log_weights) < threshold * x.shape[0]) | (sigma_next == 0)
         ancestors = jnp.where(again, systematic(keys[0], log_weights), jnp.arange(x.shape[0]))
         log_weights = jnp.where(again, 0, log_weights - jnp.max(log_weights))
