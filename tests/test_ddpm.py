@@ -7,7 +7,7 @@ import optax
 import pytest
 from quick import quick_jit
 
-from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, ddpm_levels, linear_betas, scaled_linear_betas
+from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, ddpm_levels, linear_betas
 from medjax.diffusion.ddpm_loss import ddpm_loss
 from medjax.diffusion.flow_matching import flow_matching
 from medjax.diffusion.predictions import from_eps, from_velocity
@@ -27,7 +27,7 @@ GOLDEN = {
         [157.40728759765625, 9.488920211791992, 1.462356686592102, 0.01000049989670515, 0.0],
     ),
     "scaled_linear": (
-        scaled_linear_betas(),
+        linear_betas(1000, 0.00085, 0.012, power=2.0),
         [0.99915, 0.9982960278384514, 0.6737926252333215, 0.2763326838229746, 0.014151141969672475, 0.004660098513077238],
         [14.614641189575195, 5.08776330947876, 2.276463031768799, 1.1643911600112915, 0.57166588306427, 0.0],
         [14.614641189575195, 2.918307065963745, 0.9323579668998718, 0.029167158529162407, 0.0],
@@ -169,7 +169,7 @@ def test_losses_are_least_at_the_exact_network(key, loss, denoiser, squares):
 @pytest.mark.parametrize(
     "loss",
     [
-        lambda denoiser: ddpm_loss(denoiser, scaled_linear_betas()),
+        lambda denoiser: ddpm_loss(denoiser, linear_betas(1000, 0.00085, 0.012, power=2.0)),
         lambda denoiser: flow_matching(denoiser),
         lambda denoiser: score_matching(denoiser, 0.5, -0.5, 1.0),
     ],

@@ -1,11 +1,10 @@
 """Operators that know their singular value decomposition, and the sampler that needs one, coefficient by coefficient."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dense_matrix import Dense
 from quick import quick_jit
 
 from medjax import linalg
@@ -18,20 +17,6 @@ from medjax.operators.masked_fourier import masked_fourier
 from medjax.samplers.ddrm import ddrm
 
 SIGMA, BELOW, SIGMA_Y = 0.7, 0.4, 0.3
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A matrix as an operator on real x."""
-
-    matrix: jax.Array
-
-    def __call__(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return jnp.real(self.matrix.conj().T @ y)
 
 
 def tall(key):

@@ -1,6 +1,5 @@
 """One step of every guide and posterior kernel against the paper's formula, written with dense matrices."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from dense_matrix import Dense
 from quick import quick_jit
 
 from medjax.diffusion.gaussian import gaussian
@@ -49,20 +49,6 @@ MATRICES = {
 }
 ENOUGH = 3 * NUM  # Krylov steps that reach the solution in spite of rounding
 denoise = gaussian(MEAN, COVARIANCE)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A matrix as an operator on real x."""
-
-    matrix: jax.Array
-
-    def __call__(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return jnp.real(self.matrix.conj().T @ y)
 
 
 def draw(key, matrix):

@@ -1,11 +1,10 @@
 """Contract of every guide with a kernel: mean, covariance and coverage against the closed form for a Gaussian prior and a linear operator."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dense_matrix import Dense
 
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.karras import karras
@@ -18,20 +17,6 @@ from medjax.samplers.sample import sample
 from medjax.solvers.gaussian_posterior import gaussian_posterior
 
 NUM = 12
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A matrix as an operator."""
-
-    matrix: jax.Array
-
-    def __call__(self, x):
-        return self.matrix @ x
-
-    def adjoint(self, y):
-        return jnp.real(self.matrix.conj().T @ y)
 
 
 PLACES = jnp.arange(NUM)

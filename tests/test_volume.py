@@ -113,7 +113,8 @@ def _by_hand(key, x, sigmas, noisy):
     D, z, w = np.kron(np.diff(np.eye(4), axis=0), np.eye(15)), np.zeros(45), np.zeros(45)
     M = np.diag(weights) + rho * D.T @ D
     for i, (sigma, following) in enumerate(itertools.pairwise(np.asarray(sigmas))):
-        noise = np.asarray(jax.random.normal(jax.random.fold_in(key, i), SHAPE, float)).ravel()
+        key_step = jax.random.fold_in(key, i)
+        noise = np.asarray(jax.random.normal(jax.random.fold_in(key_step, 0) if noisy else key_step, SHAPE, float)).ravel()  # `chain` folds once more
         denoised, fresh = x / (1 + sigma**2), np.sqrt(1 - (following / sigma) ** 2)
         eps = (x - denoised) / sigma
         v = denoised + following * (np.sqrt(1 - fresh**2) * eps + fresh * noise) if noisy else denoised

@@ -41,12 +41,19 @@ def test_the_files_are_as_others_are(written):
 
 
 def test_the_kernel_keeps_the_contract(written, key):
-    """Every check of its row, and its law by the way."""
+    """Every check of its row, and its law by the way; a kernel of order 1 in its row is found out."""
     name = "adams_bashforth"
+    kernel, order, deterministic = test_samplers.KERNELS[name]
+    assert (order, deterministic) == (2, True)
     for check in (test_samplers.test_law, test_samplers.test_ends_on_the_denoised_image_at_level_zero, test_samplers.test_composes):
         check(key, name)
     for prior in ("gaussian", "mixture"):
         test_samplers.test_order(name, prior)
+        first_order = test_samplers.KERNELS["ddim_0"][0]
+        test_samplers.KERNELS[name] = (first_order, order, deterministic)
+        with pytest.raises(AssertionError):
+            test_samplers.test_order(name, prior)
+        test_samplers.KERNELS[name] = (kernel, order, deterministic)
 
 
 def test_the_posterior_is_exact(written):

@@ -13,38 +13,22 @@ from medjax import linalg
 from medjax.typing import Schedule
 
 
-def linear_betas(num_steps: int = 1000, first: float = 1e-4, last: float = 0.02):
-    """Variances beta_i that rise evenly.
+def linear_betas(num_steps: int = 1000, first: float = 1e-4, last: float = 0.02, power: float = 1.0):
+    r"""Variances beta_i whose roots rise evenly, :math:`\beta_i^{1/p} = \beta_0^{1/p} + \tfrac{i}{T-1} (\beta_{T-1}^{1/p} - \beta_0^{1/p})`.
 
     Args:
       num_steps: T.
       first: beta_0.
       last: beta_{T-1}.
+      power: p; 2 with 0.00085 and 0.012 is "scaled_linear" of diffusers.
 
     Returns:
       `[T]` betas.
 
     Reference:
-      Ho, Jain & Abbeel (2020), section 4, https://arxiv.org/abs/2006.11239
+      Ho, Jain & Abbeel (2020), section 4, https://arxiv.org/abs/2006.11239; power 2: Rombach et al. (2022), latent diffusion models, by their code.
     """
-    return np.linspace(first, last, num_steps)
-
-
-def scaled_linear_betas(num_steps: int = 1000, first: float = 0.00085, last: float = 0.012):
-    """Variances beta_i whose roots rise evenly, "scaled_linear" of diffusers.
-
-    Args:
-      num_steps: T.
-      first: beta_0.
-      last: beta_{T-1}.
-
-    Returns:
-      `[T]` betas.
-
-    Reference:
-      Rombach et al. (2022), latent diffusion models, https://arxiv.org/abs/2112.10752, by their published code.
-    """
-    return np.linspace(math.sqrt(first), math.sqrt(last), num_steps) ** 2
+    return np.linspace(first ** (1 / power), last ** (1 / power), num_steps) ** power
 
 
 def cosine_betas(num_steps: int = 1000, offset: float = 0.008, largest: float = 0.999):

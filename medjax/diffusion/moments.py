@@ -93,6 +93,21 @@ def pull(prior: Moments, A: Operator, error, root, num_krylov: int):
     return back(u)
 
 
+def data_noise(key, y, root):
+    """Noise like that of y: of standard deviation 1 / root in each component, and 0 where nothing was measured.
+
+    Args:
+      key: typed key.
+      y: data, real or complex.
+      root: 1 / sigma_y.
+
+    Returns:
+      Like y.
+    """
+    parts = 2.0**0.5 if jnp.iscomplexobj(y) else 1.0
+    return jnp.where(root > 0, parts * jax.random.normal(key, y.shape, y.dtype) / jnp.where(root > 0, root, 1), 0)
+
+
 def posterior_draw(key, prior: Moments, A: Operator, y, root, num_krylov: int):
     """One draw of x0 given x and y, under the Gaussian of the denoiser: a draw of x0 given x, pulled to perturbed data.
 
@@ -109,10 +124,7 @@ def posterior_draw(key, prior: Moments, A: Operator, y, root, num_krylov: int):
     """
     key_prior, key_data = jax.random.split(key)
     x0 = draw(key_prior, prior, num_krylov)
-    parts = 2.0**0.5 if jnp.iscomplexobj(y) else 1.0  # sigma_y is that of each component
-    noise = parts * jax.random.normal(key_data, y.shape, y.dtype)
-    error = y - A(x0) + jnp.where(root == 0, 0, noise / jnp.where(root == 0, 1, root))
-    return x0 + pull(prior, A, error, root, num_krylov)
+    return x0 + pull(prior, A, y + data_noise(key_data, y, root) - A(x0), root, num_krylov)
 
 
 def bridged(prior: Moments, x, x_next, sigma, sigma_next, num_krylov: int) -> Moments:

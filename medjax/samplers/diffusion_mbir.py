@@ -1,5 +1,6 @@
 """Diffusion with model-based iterative reconstruction: volumes from a prior of slices."""
 
+from medjax.samplers.chain import chain
 from medjax.samplers.ddim import ddim
 from medjax.samplers.tv_admm import tv_admm
 from medjax.typing import Kernel, Operator
@@ -35,12 +36,5 @@ def diffusion_mbir(
     Reference:
       Chung, Ryu, McCann, Klasky & Ye (2023), by the authors' code, https://arxiv.org/abs/2211.10655
     """
-    prior = ddim(1.0) if prior is None else prior
     refine = tv_admm(A, y, sigma_y, strength=strength, rho=rho, num_admm=num_admm, num_krylov=num_krylov)
-
-    def step(key, x, states, sigma, sigma_next, denoise):
-        x, walk = prior.step(key, x, states[0], sigma, sigma_next, denoise)
-        x, split = refine.step(key, x, states[1], sigma, sigma_next, denoise)
-        return x, (walk, split)
-
-    return Kernel(lambda x: (prior.init(x), refine.init(x)), step)
+    return chain(ddim(1.0) if prior is None else prior, refine)

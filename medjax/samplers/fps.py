@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import checks
-from medjax.diffusion.moments import Moments, log_misfit, pull
+from medjax.diffusion.moments import Moments, data_noise, log_misfit, pull
 from medjax.samplers.particles import systematic
 from medjax.typing import Kernel, Operator
 
@@ -42,7 +42,6 @@ def fps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 10) -> Kernel:
     y, root = checks.measured(A, y, sigma_y)
     if num_krylov < 1:
         raise ValueError(f"fps needs num_krylov >= 1, got {num_krylov}")
-    parts = 2.0**0.5 if jnp.iscomplexobj(y) else 1.0  # sigma_y is that of each component
 
     def step(key, x, state, sigma, sigma_next, denoise):
         keys = jax.random.split(key, 5)
@@ -53,15 +52,14 @@ def fps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 10) -> Kernel:
         path = ratio * jnp.where(fresh, sigma * noise, path) + bridge * jax.random.normal(keys[1], path.shape, path.dtype)
         noisy = y + A(path)
 
-        def move(mean, near, normal):
-            data_noise = jnp.where(root > 0, parts * normal / jnp.where(root > 0, root, 1), 0)
-            return near + pull(Moments(mean, lambda u: variance * u), A, noisy + data_noise - A(near), root, num_krylov)
+        def move(key, mean, near):
+            return near + pull(Moments(mean, lambda u: variance * u), A, noisy + data_noise(key, y, root) - A(near), root, num_krylov)
 
         mean = jax.vmap(lambda x: (1 - ratio) * denoise(x, sigma) + ratio * x)(x)
         fit = jax.vmap(functools.partial(_fit, variance, A, noisy, root, num_krylov))(mean)
         mean = mean[systematic(keys[2], fit)]
         near = mean + bridge * jax.random.normal(keys[3], x.shape, x.dtype)
-        return jax.vmap(move)(mean, near, jax.random.normal(keys[4], (x.shape[0], *y.shape), y.dtype)), (path, jnp.zeros_like(fresh))
+        return jax.vmap(move)(jax.random.split(keys[4], x.shape[0]), mean, near), (path, jnp.zeros_like(fresh))
 
     return Kernel(lambda x: (jnp.zeros_like(x[0]), jnp.ones((), bool)), step)
 

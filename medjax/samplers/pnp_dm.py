@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import checks, linalg
+from medjax.diffusion.moments import data_noise
 from medjax.samplers.moment_matching import moment_matching
 from medjax.samplers.sample import sample
 from medjax.typing import Kernel, Operator
@@ -64,9 +65,7 @@ def _inflated(key, A, y, root, num_krylov, x, sigma):
     """z given x and y as in the paper: a draw around x, pulled to perturbed data."""
     key_x, key_y = jax.random.split(key)
     near = x + sigma * jax.random.normal(key_x, x.shape, x.dtype)
-    parts = 2.0**0.5 if jnp.iscomplexobj(y) else 1.0  # sigma_y is that of each component
-    noise = jnp.where(root > 0, parts * jax.random.normal(key_y, y.shape, y.dtype), 0)
-    error = A.adjoint(root * (root * (y - A(near)) + noise))
+    error = A.adjoint(root**2 * (y + data_noise(key_y, y, root) - A(near)))
     return near + linalg.conjugate_gradient(lambda v: v / sigma**2 + A.adjoint(root**2 * A(v)), error, num_steps=num_krylov)
 
 
