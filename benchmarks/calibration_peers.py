@@ -2,7 +2,8 @@
 
 The same problems by the same seeds, the same 1,000 exact samples and directions, and the exact denoiser. azula's samplers run 200 steps of its
 variance-preserving schedule with end points of 1e-3, as many calls as ours; its guides have as many iterations of their solver as there are data.
-Distances go beside ours into the same file, as `azula DPS` and so on.
+deepinv's guides run 200 ancestral steps of its variance-exploding schedule from 1000 to .01, its DDRM our levels, its DiffPIR its own, on the
+mixture scaled to [0, 1]. Distances go beside ours into the same file, as `azula DPS`, `deepinv DPS` and so on.
 """
 
 import argparse
@@ -18,8 +19,18 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import jax.numpy as jnp  # noqa: E402
 from calibration import NUM_SAMPLES, ROOT, SIZES, STEPS, _distance, exact_mixture, mixture_problem  # noqa: E402
+from race import torch_for_deepinv  # noqa: E402
 
+from medjax.diffusion.karras import karras  # noqa: E402
 from medjax.report.atomic import write_atomically  # noqa: E402
+
+
+def exact_denoiser(torch, weights, means, x, sigma):
+    """E[x0 | x] of the mixture, for x `[n, d]`."""
+    total = 1 + sigma**2
+    share = torch.softmax(torch.log(weights) + (x @ means.T - means.square().sum(-1) / 2) / total, -1)
+    mean = share @ means
+    return mean + (x - mean) / total
 
 
 def azula_samplers(problem):
@@ -36,15 +47,11 @@ def azula_samplers(problem):
     class Mixture(denoise.Denoiser):
         def __init__(self):
             super().__init__()
-            self.means, self.log_weights, self.schedule = means, torch.log(weights), noise.VPSchedule(alpha_min=1e-3, sigma_min=1e-3)
+            self.schedule = noise.VPSchedule(alpha_min=1e-3, sigma_min=1e-3)
 
         def forward(self, x, t, **kwargs):
             alpha, sigma = self.schedule(t)
-            total = alpha**2 + sigma**2
-            squares = (alpha * self.means).square().sum(-1)
-            share = torch.softmax(self.log_weights + (alpha * x @ self.means.T - squares / 2) / total, -1)
-            mean = share @ self.means
-            return denoise.DiracPosterior(mean=mean + alpha / total * (x - alpha * mean))
+            return denoise.DiracPosterior(mean=exact_denoiser(torch, weights, means, x / alpha, sigma / alpha))
 
     def A(x):
         return x[..., :num] * values
@@ -79,6 +86,56 @@ def azula_samplers(problem):
     return {name: lambda seed, make=make: run(make, seed) for name, make in samplers.items()}
 
 
+def deepinv_samplers(problem):
+    """The same of deepinv, for which the singular vectors are images of one row."""
+    torch = torch_for_deepinv()
+    base, physics = importlib.import_module("deepinv.models.base").Denoiser, importlib.import_module("deepinv.physics")
+    sampling, noisy = importlib.import_module("deepinv.sampling"), importlib.import_module("deepinv.sampling.noisy_datafidelity")
+    fidelity = importlib.import_module("deepinv.optim.data_fidelity").L2
+    weights, means, values, sigma_y, y = problem
+    size, num, reach = means.shape[1], len(y), float(np.abs(means).max() + 6)
+    weights, means, values, y = (torch.tensor(np.asarray(v).tolist()) for v in (weights, means, values, y))
+    padded = torch.nn.functional.pad(values, (0, size - num)).reshape(1, 1, 1, size)
+    data = torch.nn.functional.pad(y, (0, size - num)).expand(NUM_SAMPLES, 1, 1, size)
+
+    class Mixture(base):
+        def __init__(self, scale, shift):
+            super().__init__()
+            self.scale, self.shift = scale, shift
+
+        def forward(self, x, sigma, **_):
+            found = exact_denoiser(torch, weights, means, self.scale * x.reshape(-1, size) - self.shift, self.scale * sigma)
+            return ((found + self.shift) / self.scale).reshape(x.shape)
+
+    def operator(noise):
+        return physics.DecomposablePhysics(mask=padded, img_size=(1, 1, size), noise_model=physics.GaussianNoise(noise))
+
+    def guided(term):
+        levels = torch.linspace(1, 0, STEPS + 1, dtype=torch.float64)
+        sde, solver = sampling.VarianceExplodingDiffusion(sigma_min=0.01, sigma_max=1000.0), sampling.DDPMSolver(timesteps=levels)
+        model = sampling.PosteriorDiffusion(term, Mixture(1.0, 0.0), sde, solver, minus_one_one=False)
+        return model(data, operator(sigma_y), x_init=(NUM_SAMPLES, 1, 1, size))
+
+    def diffpir():
+        model = sampling.DiffPIR(Mixture(2 * reach, reach), fidelity(), max_iter=STEPS)
+        return model(data / (2 * reach) + padded / 2, operator(sigma_y / (2 * reach)))
+
+    plain = Mixture(1.0, 0.0)
+    samplers = {
+        "deepinv DPS": lambda: guided(noisy.DPSDataFidelity(plain, weight=1.0)),
+        "deepinv PiGDM": lambda: guided(noisy.PiGDMDataFidelity(plain, cg_max_iter=num)),
+        "deepinv MMPS": lambda: guided(noisy.MomentMatchingDataFidelity(plain, cg_max_iter=num)),
+        "deepinv DDRM": lambda: sampling.DDRM(plain, np.asarray(karras(STEPS, 0.01, 1000.0)))(data, operator(sigma_y)),
+        "deepinv DiffPIR": lambda: (2 * diffpir() - 1) * reach,
+    }
+
+    def run(make, seed):
+        torch.manual_seed(seed)
+        return make().detach().reshape(NUM_SAMPLES, size).to(torch.float32).numpy()
+
+    return {name: lambda seed, make=make: run(make, seed) for name, make in samplers.items()}
+
+
 def main():
     """Every sampler on every problem that the file does not hold yet."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -90,7 +147,7 @@ def main():
         for size, num_data in SIZES:
             problem = mixture_problem(size, num_data, seed)
             exact = exact_mixture(np.random.default_rng(seed), *problem)
-            for name, run in azula_samplers(problem).items():
+            for name, run in (azula_samplers(problem) | deepinv_samplers(problem)).items():
                 cell = f"mixture/{size}/{num_data}/{seed}/{name}"
                 if cell in results["cells"]:
                     continue

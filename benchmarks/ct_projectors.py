@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from race import faster, gap, main, milliseconds, race, temporaries  # noqa: E402
+from race import faster, gap, main, milliseconds, race, temporaries, torch_for_deepinv  # noqa: E402
 
 from medjax.operators.cone_beam import cone_beam  # noqa: E402
 from medjax.operators.fan_beam import fan_beam  # noqa: E402
@@ -109,10 +109,7 @@ def scico(n, angles, num_detectors):
 
 def deepinv(n, angles, num_detectors):
     """Its `Tomography`, whose detector is the image's diagonal."""
-    torch = importlib.import_module("torch")
-    # deepinv imports torchvision, whose compiled operators fit one build of torch only; a projector needs none of them
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch = torch_for_deepinv()
     physics = importlib.import_module("deepinv.physics")
     A = physics.Tomography(torch.tensor(np.rad2deg(angles), dtype=torch.float32), img_width=n, circle=False, normalize=False)
     shape = A.A(torch.zeros(1, 1, n, n)).shape

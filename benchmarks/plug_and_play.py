@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from race import faster, gap, main, milliseconds, race  # noqa: E402
+from race import faster, gap, main, milliseconds, race, torch_for_deepinv  # noqa: E402
 
 from medjax.iterate import iterate  # noqa: E402
 from medjax.operators.sense import sense  # noqa: E402
@@ -72,10 +72,7 @@ def ours(A, y, power, start):
 
 def theirs(maps, mask, y, power, start):
     """The same by deepinv, whose images are `[1, 2, h, w]`."""
-    torch = importlib.import_module("torch")
-    # deepinv imports torchvision, whose compiled operators fit one build of torch only; nothing here needs them
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch = torch_for_deepinv()
     optim, physics = importlib.import_module("deepinv.optim"), importlib.import_module("deepinv.physics")
     denoiser = importlib.import_module("deepinv.models.base").Denoiser
     spectrum = torch.from_numpy(power)

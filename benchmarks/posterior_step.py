@@ -26,7 +26,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from race import faster, gap, main, milliseconds, race, temporaries  # noqa: E402
+from race import faster, gap, main, milliseconds, race, temporaries, torch_for_deepinv  # noqa: E402
 
 from medjax.config import build, load  # noqa: E402
 from medjax.diffusion.karras import karras  # noqa: E402
@@ -246,12 +246,7 @@ def ours(kernel):
 
 def theirs(n):
     """deepinv's projector as a function of NumPy images `[n, n]`, its matrix by columns, and `(solver, y, x) -> x`."""
-    torch = importlib.import_module("torch")
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:  # deepinv imports it, and its compiled operators fit one build of torch only; nothing here needs them
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch = torch_for_deepinv()
     physics, sampling = importlib.import_module("deepinv.physics"), importlib.import_module("deepinv.sampling")
     base = importlib.import_module("deepinv.models.base").Denoiser
 

@@ -1,6 +1,8 @@
 """Timing of contenders in one interleaved run, and the tables that the benchmarks print."""
 
 import argparse
+import functools
+import importlib
 import json
 import math
 import os
@@ -47,6 +49,18 @@ def race(contenders, turns=15, seconds=20.0, turn=0.05):
                 row.append(time.perf_counter() - clock)
             times[name].append(np.median(row))
     return {name: np.array(t) for name, t in times.items()}, results
+
+
+@functools.cache
+def torch_for_deepinv():
+    """torch, after which deepinv can be imported: that imports torchvision, whose operators fit one build of torch only, and needs none here."""
+    torch = importlib.import_module("torch")
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        torch_for_deepinv.library = torch.library.Library("torchvision", "FRAGMENT")  # kept, for its definitions go with it
+        torch_for_deepinv.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return torch
 
 
 def milliseconds(times):

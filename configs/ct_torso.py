@@ -61,10 +61,33 @@ def methods(size: int) -> dict[str, Method | Solve]:
         "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.02}), num_steps=8),
         "red": Solve(Spec("red", {"sigma": 0.05}), num_steps=20),
     }
-    ancestral, levels = Spec("ddim", {"eta": 1.0}), {"sigma_min": 0.01, "sigma_max": 10.0}
-    samplers = {
+    return classical | plugged | samplers()
+
+
+def samplers() -> dict[str, Method | Solve]:
+    """Posterior samplers: settings that are named here are tuned on images that are never evaluated, the others are those of the papers."""
+    ancestral, mixed, levels = Spec("ddim", {"eta": 1.0}), Spec("ddim", {"eta": 0.85}), {"sigma_min": 0.01, "sigma_max": 10.0}
+    langevin = Spec("annealed_langevin", {"num_steps": 5})
+    matched = {"num_krylov": 10, "isotropic_above": 0.5, "variance": 0.1}
+    coupled = {"num_steps": 40, "sigma_min": 0.04, "sigma_max": 0.5, "levels": Spec("coupling")}
+    return {
         "mmps": Method(Spec("mmps", {"num_krylov": 10, "isotropic_above": 1.0, "variance": 0.01}), ancestral, num_steps=20, **levels),
-        "dds": Method(Spec("dds", {"variance": 0.2}), Spec("ddim", {"eta": 0.85}), num_steps=50, **levels),
+        "mmps_2m": Method(Spec("mmps", matched), Spec("dpmpp_2m"), num_steps=20, **levels),
+        "moment_matching": Method(None, Spec("moment_matching", matched), num_steps=20, **levels),
+        "pnp_dm": Method(None, Spec("pnp_dm", {"prior": ancestral, "levels": (1.0, 0.6, 0.3, 0.1, 0.0)}), **coupled),
+        "twisted_smc": Method(None, Spec("twisted_smc", matched), num_steps=20, particles=8, **levels),
+        "dds": Method(Spec("dds", {"variance": 0.2}), mixed, num_steps=50, **levels),
+        "dds_20": Method(Spec("dds", {"variance": 0.2, "num_krylov": 20}), mixed, num_steps=50, **levels),
         "dps": Method(Spec("dps", {"zeta": 1.0}), ancestral, num_steps=200, **levels),
+        "pigdm": Method(Spec("pigdm", {"adaptive": True}), ancestral, num_steps=100, **levels),
+        "tmpd": Method(Spec("tmpd"), ancestral, num_steps=100, **levels),
+        "ddnm": Method(Spec("ddnm", {"variance": 0.01}), mixed, num_steps=100, **levels),
+        "diffpir": Method(Spec("diffpir"), Spec("renoise", {"zeta": 0.5}), num_steps=100, **levels),
+        "data_consistency": Method(Spec("data_consistency", {"step": 1.9}), ancestral, num_steps=100, **levels),
+        "annealed_likelihood": Method(Spec("annealed_likelihood", {"gamma": 0.3}), langevin, num_steps=40, **levels),
+        "projection": Method(None, Spec("mcg", {"zeta": 0.0, "variance": 0.01}), num_steps=100, **levels),
+        "mcg": Method(None, Spec("mcg", {"variance": 0.01}), num_steps=100, **levels),
+        "red_diff": Method(None, Spec("red_diff", {"weight": 256.0, "variance": 0.2}), num_steps=200, **levels),
+        "daps": Method(None, Spec("daps", {"variance": 0.1}), num_steps=40, **levels),
+        "fps": Method(None, Spec("fps"), num_steps=100, particles=1, **levels),
     }
-    return classical | plugged | samplers

@@ -3,6 +3,9 @@
 python train.py configs/mri_brain.py
 """
 
+import dataclasses
+
+from configs.ct_torso import samplers as ct_samplers
 from medjax.config import Config, Measure, Method, Prior, Solve, Spec, Train
 
 
@@ -54,10 +57,29 @@ def methods(size: int) -> dict[str, Method | Solve]:
         "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.05}), num_steps=24),
         "red": Solve(Spec("red", {"sigma": 0.1}), num_steps=40),
     }
-    ancestral, levels = Spec("ddim", {"eta": 1.0}), {"sigma_min": 0.01, "sigma_max": 10.0}
-    samplers = {
-        "mmps": Method(Spec("mmps", {"num_krylov": 10}), ancestral, num_steps=20, **levels),
-        "dds": Method(Spec("dds", {"num_krylov": 5, "variance": 0.12}), Spec("ddim", {"eta": 0.85}), num_steps=50, **levels),
-        "dps": Method(Spec("dps", {"zeta": 1.0}), ancestral, num_steps=200, **levels),
+    return classical | plugged | samplers()
+
+
+def samplers() -> dict[str, Method | Solve]:
+    """Posterior samplers of CT as they suit complex images, whose covariance a learned prior knows at every noise level."""
+    matched = {"num_krylov": 10}
+    coupled = {"num_steps": 40, "sigma_min": 0.01, "sigma_max": 1.0}
+    found = ct_samplers()
+    kernels = {"moment_matching": Spec("moment_matching", matched), "twisted_smc": Spec("twisted_smc", matched)}
+    kernels |= {"red_diff": Spec("red_diff", {"weight": 0.1, "variance": 0.12})}
+    guides = {"mmps": Spec("mmps", matched), "mmps_2m": Spec("mmps", matched), "dds": Spec("dds", {"variance": 0.12}), "pigdm": Spec("pigdm")}
+    found |= {name: dataclasses.replace(found[name], guide=guide) for name, guide in guides.items()}
+    found |= {name: dataclasses.replace(found[name], kernel=kernel) for name, kernel in kernels.items()}
+    found |= {"pnp_dm": dataclasses.replace(found["pnp_dm"], **coupled), "mmps_2m": dataclasses.replace(found["mmps_2m"], num_steps=40)}
+    found |= {"dps_240": dataclasses.replace(found["dps"], guide=Spec("dps", {"zeta": 240.0}))}
+    return found | decomposed()
+
+
+def decomposed() -> dict[str, Method | Solve]:
+    """Posterior samplers that need the singular value decomposition of one coil's mask."""
+    levels = {"sigma_min": 0.01, "sigma_max": 10.0}
+    return {
+        "ddrm": Method(None, Spec("ddrm"), num_steps=100, **levels),
+        "repaint": Method(None, Spec("repaint", {"num_resamplings": 4}), num_steps=50, **levels),
+        "mcg_diff": Method(None, Spec("mcg_diff"), num_steps=100, particles=8, **levels),
     }
-    return classical | plugged | samplers

@@ -5,6 +5,7 @@ python evaluate.py configs/mri_coils.py --method cg,l1_wavelet,dpir
 
 import dataclasses
 
+from configs.mri_brain import decomposed
 from configs.mri_brain import get_config as mri_brain
 from medjax.config import Config, Spec, override
 
@@ -29,7 +30,8 @@ def get_config() -> Config:
     maps = Spec("birdcage", {"shape": (128, 128), "num_coils": 8})
     operator = Spec("algebra.compose", {"A": Spec("sense", {"maps": maps, "mask": mask}), "B": Spec("complex_channels")})
     measure = dataclasses.replace(base.measure, operator=operator, noise=Spec("gaussian_noise", {"sigma": 0.03}))
-    config = dataclasses.replace(base, name="mri_coils", measure=measure)
+    methods = {name: method for name, method in base.methods.items() if name not in decomposed()}
+    config = dataclasses.replace(base, name="mri_coils", measure=measure, methods=methods)
     for field, value in TUNED.items():
         config = override(config, f"methods.{field}", value)
     return config

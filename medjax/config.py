@@ -134,6 +134,11 @@ class Method:
     levels: Spec = Spec("karras")  # noqa: RUF009
     particles: int = 0
 
+    def __post_init__(self):
+        if self.num_steps < 1 or self.particles < 0:
+            found = f"num_steps of {self.kernel.name} is {self.num_steps}, its particles are {self.particles}"
+            raise ConfigError(f"{found}; at least 1 and 0 are needed")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -95,10 +95,14 @@ class Schedule(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """`init(x) -> state`, `step(key, x, state, sigma, sigma_next, denoise) -> (x, state)`, with sigma > sigma_next >= 0."""
+    """`init(x) -> state`, `step(key, x, state, sigma, sigma_next, denoise) -> (x, state)`, with sigma > sigma_next >= 0.
+
+    particles: whether x is many images on its first axis, which the denoiser takes one by one.
+    """
 
     init: Callable[[Array], Any]
     step: Callable[[Array, Array, Any, Array, Array, Denoiser], tuple[Array, Any]]
+    particles: bool = False
 
 
 class Phantom(NamedTuple):

@@ -9,10 +9,11 @@ import pytest
 
 from medjax import config as configs
 from medjax.config import ConfigError, Method, Solve, Spec, override
+from medjax.experiment import reconstruct
 from medjax.experiment.case import checked_case, checked_methods
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import operator
-from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, solution
+from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, posterior, solution
 from medjax.experiment.sweep import Sweep, evaluation_key, read_sweep, tuned, validation_key
 from medjax.iterate import Outcome, iterate_until
 from medjax.operators.gradient import gradient
@@ -141,6 +142,35 @@ def test_every_shipped_solve_keeps_its_image(debug, name, methods):
         for method in methods:
             found, outcome = jax.eval_shape(solution(config, method), params, A, y, sigma_y, start)
             assert (found.shape, found.dtype) == (x.shape, x.dtype) and outcome.change.dtype == jnp.float32, method
+
+
+@pytest.mark.parametrize("name", ["mri_brain", "debug"])
+def test_every_shipped_sampler_keeps_its_images(debug, name, monkeypatch):
+    """The same of the posterior samplers, for a denoiser and an operator that are traced at once."""
+    monkeypatch.setattr(reconstruct, "denoiser", lambda prior: lambda params: lambda x, sigma: x / (1 + sigma**2))
+    config = configs.load(f"configs/{name}.py")
+    methods = [key for key, settings in config.methods.items() if isinstance(settings, Method)]
+    with jax.enable_x64(False):
+        A = operator(config.measure, {}) if config.measure.modality == "mri" else gradient()
+        y = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, jnp.float32))
+        sigma_y = configs.build(config.measure.noise).sigma(jnp.ones(y.shape, y.dtype))
+        for method in methods:
+            found = jax.eval_shape(posterior(config, method, 3), None, jax.random.key(0), A, y, sigma_y)
+            assert (found.shape, found.dtype) == ((3, *config.prior.shape), jnp.float32), method
+
+
+def test_particles_are_those_of_the_kernel(debug):
+    """Particles for a kernel of one image, none for one that carries them, and numbers that are out of range: one line."""
+    A = operator(debug.measure, {})
+    for path, value, message in (
+        ("mmps.particles", "4", r"methods.mmps.particles is 4; ddim carries one image, 0 is needed"),
+        ("fps.particles", "0", r"methods.fps.particles is 0; fps carries particles, at least 1 is needed"),
+        ("fps.particles", "-1", "its particles are -1; at least 1 and 0 are needed"),
+        ("mmps.num_steps", "0", "num_steps of ddim is 0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            draw = posterior(override(debug, f"methods.{path}", value), path.split(".")[0], 2)
+            draw(None, jax.random.key(0), A, jnp.ones((20, 46)), 1.0)
 
 
 def test_solve_starts_where_it_says(debug, key):

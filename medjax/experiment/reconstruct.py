@@ -154,6 +154,9 @@ def _drawn(config, method, num_samples, on_step, walk):
 
     def fn(params, key, A, y, sigma_y):
         guide, kernel = sampler(settings, A, y, sigma_y)
+        if kernel.particles != bool(settings.particles):
+            needed = "carries particles, at least 1 is" if kernel.particles else "carries one image, 0 is"
+            raise configs.ConfigError(f"methods.{method}.particles is {settings.particles}; {settings.kernel.name} {needed} needed")
         guided, kernel = guide(make_denoiser(params)), _observed(kernel, on_step) if on_step else kernel
 
         def one(key):
@@ -185,7 +188,7 @@ def _observed(kernel: Kernel, on_step: Callable) -> Kernel:
         jax.debug.callback(lambda _: on_step(), x.ravel()[0])
         return x, state
 
-    return Kernel(kernel.init, step)
+    return kernel._replace(step=step)
 
 
 def _told(solver: Solver, on_step: Callable) -> Solver:

@@ -35,4 +35,4 @@ def chain(*kernels: Kernel) -> Kernel:
             out.append(state)
         return x, tuple(out)
 
-    return Kernel(init, step)
+    return Kernel(init, step, any(kernel.particles for kernel in kernels))

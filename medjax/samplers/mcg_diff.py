@@ -66,4 +66,4 @@ def mcg_diff(A: Operator, y, sigma_y=1.0, *, kappa: float = 1e-8) -> Kernel:
         last = x_next[multinomial(keys[2], fit)]
         return jnp.where(sigma_next > 0, x_next, last), state
 
-    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step)
+    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step, particles=True)

@@ -84,4 +84,4 @@ def twisted_smc(
         x, predicted = each(lambda pair: move(pair[0], pair[1], sigma, sigma_next, denoise), (keys[1:], x[ancestors]))
         return x, log_weights - predicted
 
-    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step)
+    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step, particles=True)

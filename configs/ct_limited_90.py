@@ -1,0 +1,13 @@
+"""Limited-angle CT: 60 views over 90 degrees, 1e4 photons a ray, with the prior of ct_torso.
+
+python evaluate.py configs/ct_limited_90.py
+"""
+
+from configs.ct_limited_angle import get_config as ct_limited_angle
+from medjax.config import Config, override
+
+
+def get_config() -> Config:
+    """`ct_limited_angle` with a missing wedge of 90 degrees."""
+    config = override(ct_limited_angle(), "measure.operator.angles.stop", "90")
+    return override(config, "name", "ct_limited_90")
