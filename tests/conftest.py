@@ -1,10 +1,17 @@
 """Settings and fixtures of all tests."""
 
+import gc
 import itertools
 import zlib
 
-import jax
-import pytest
+from compiler import compile_quickly
+
+compile_quickly()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+gc.set_threshold(100_000, 50, 100)  # tracing makes many objects that live: looking for dead ones took a twentieth of the time
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_enable_x64", True)
@@ -14,7 +21,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture(autouse=True)
 def few_programs(counter=itertools.count(1)):  # noqa: B008
     """Drop the compiled programs now and then: a whole run would hold several GB of them."""
-    if next(counter) % 100 == 0:
+    if next(counter) % 200 == 0:
         jax.clear_caches()
 
 

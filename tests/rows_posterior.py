@@ -115,7 +115,7 @@ METHODS: dict[str, PosteriorRow] = {
     "mmps_heun": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=40), heun), 50, 2, EXACT, 0.1),
     "mmps_2m": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=40), dpmpp_2m), 100, 1, EXACT, 0.1),
     "mmps_ancestral": PosteriorRow(guided(lambda A, y, s: mmps(A, y, s, num_krylov=20), lambda: ddim(1.0)), 100, 1, (0.90, 1.02), 0.1),
-    "moment_matching": PosteriorRow(alone(lambda A, y, s: moment_matching(A, y, s, num_krylov=20)), 20, 1, EXACT, 0.1),
+    "moment_matching": PosteriorRow(alone(lambda A, y, s: moment_matching(A, y, s, num_krylov=30)), 20, 1, EXACT, 0.1),
     "pnp_dm": PosteriorRow(alone(lambda A, y, s: pnp_dm(A, y, s, num_krylov=20)), 100, 1, EXACT, 0.15, levels=coupled),
     "pnp_dm_uncorrected": PosteriorRow(
         alone(lambda A, y, s: pnp_dm(A, y, s, num_krylov=20, corrected=False)), 100, 1, (0.9, 1.3), 0.5, levels=coupled

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import rows_least_squares
 import rows_solvers
-from quick import quick_jit
 from solver_row import Dense, SolverRow
 
 from medjax import linalg
@@ -68,7 +67,7 @@ def _edges_optimum(theta, x0):
     A, y, sigma_y, strength = theta
     weighted = linalg.Weighted(A, 1 / sigma_y)
     step_size, prox = 1 / np.linalg.norm(np.asarray(A.w / sigma_y[:, None]), 2) ** 2, total_variation(strength, 400).prox
-    return quick_jit(lambda: iterate(fista(lambda x: weighted.adjoint(weighted(x) - y / sigma_y), prox, step_size), x0, 600).x)()
+    return jax.jit(lambda: iterate(fista(lambda x: weighted.adjoint(weighted(x) - y / sigma_y), prox, step_size), x0, 600).x)()
 
 
 SOLVERS = {

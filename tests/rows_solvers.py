@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from quick import quick_jit
 from scipy.optimize import lsq_linear
 from solver_row import Dense, SolverRow
 
@@ -83,7 +82,7 @@ def smooth_optimum(theta, x0):
     """By Newton's method with the damping of self-concordant functions."""
     flat, unflat = linalg.flat(x0), linalg.flattening(x0)[1]
     grad = jax.grad(lambda v: smooth_value(theta, unflat(v)))
-    both = quick_jit(lambda v: (grad(v), jax.jacfwd(grad)(v)))
+    both = jax.jit(lambda v: (grad(v), jax.jacfwd(grad)(v)))
     for _ in range(60):
         slope, hessian = (np.asarray(a) for a in both(flat))
         direction = np.linalg.solve(hessian, slope)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.phantoms.brain import LABELS, brain
 from medjax.phantoms.smooth_field import smooth_field
@@ -28,7 +27,7 @@ LITERATURE = {
 @functools.cache
 def _compiled(contrast, size):
     draw = jax.vmap(lambda key, probability: brain(key, size, contrast, tumour_probability=probability), in_axes=(0, None))
-    return quick_jit(draw)
+    return jax.jit(draw)
 
 
 @functools.cache
@@ -164,13 +163,13 @@ def test_phase_is_smooth_and_winds():
 
 
 def test_without_phase_it_is_the_magnitude(key):
-    real, complex_ = (quick_jit(functools.partial(brain, size=32, contrast="t2", phase=phase))(key).image for phase in (False, True))
+    real, complex_ = (jax.jit(functools.partial(brain, size=32, contrast="t2", phase=phase))(key).image for phase in (False, True))
     assert not jnp.iscomplexobj(real)
     assert np.allclose(real, jnp.abs(complex_), rtol=1e-12)
 
 
 def test_keys_decide(key):
-    draw = quick_jit(lambda key: brain(key, 32, "t2").image)
+    draw = jax.jit(lambda key: brain(key, 32, "t2").image)
     a, b, c = draw(key), draw(key), draw(jax.random.fold_in(key, 1))
     assert np.array_equal(a, b)
     assert jnp.linalg.norm(jnp.abs(a) - jnp.abs(c)) > 0.2 * jnp.linalg.norm(a)

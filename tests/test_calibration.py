@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from scipy import special, stats
 
 from medjax.metrics import calibration
@@ -29,7 +28,7 @@ def rng(key):
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
-measure = quick_jit(sliced_wasserstein, static_argnums=(3, 4))
+measure = jax.jit(sliced_wasserstein, static_argnums=(3, 4))
 
 
 def full(value):
@@ -157,7 +156,7 @@ def test_sliced_wasserstein_is_its_definition(key, rng):
     def reference(a):
         return np.mean([np.mean(np.abs(np.sort(a @ t) - np.sort(b @ t)) ** 3) for t in directions]) ** (1 / 3)
 
-    stretched = quick_jit(jax.value_and_grad(lambda t: sliced_wasserstein(key, a * t, b, 7, order=3)))
+    stretched = jax.jit(jax.value_and_grad(lambda t: sliced_wasserstein(key, a * t, b, 7, order=3)))
     value, slope = stretched(1.0)
     assert np.allclose(value, reference(a), rtol=1e-12)
     assert np.allclose(slope, (reference(a * (1 + 1e-6)) - reference(a * (1 - 1e-6))) / 2e-6, rtol=1e-7)
@@ -171,7 +170,7 @@ def test_chunks_bound_the_memory(key, rng, monkeypatch):
     a, b = rng.normal(size=(2, 64, 3))
     whole = measure(key, a, b, 1000, 2)
     monkeypatch.setattr(module, "_ENTRIES", 64 * 7)
-    chunked = quick_jit(lambda a, b: sliced_wasserstein(key, a, b, 1000)).lower(a, b).compile()
+    chunked = jax.jit(lambda a, b: sliced_wasserstein(key, a, b, 1000)).lower(a, b).compile()
     assert np.allclose(chunked(a, b), whole, rtol=1e-12)
     assert chunked.memory_analysis().temp_size_in_bytes < 1000 * 64 * 8 / 4
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import pytest
-from quick import quick_jit
 from rows_solvers import normal
 
 from medjax import checks
@@ -46,7 +45,7 @@ X = jax.ShapeDtypeStruct((5,), jnp.complex128)
 @pytest.mark.parametrize("dtype, most", [("complex128", 1e-14), ("float64", 1e-14), ("complex64", 1e-5), ("float32", 1e-5)])
 def test_a_true_adjoint_passes(key, dtype, most):
     w = normal(key, (7, 5), jnp.dtype(dtype)).astype(dtype)
-    gap = quick_jit(lambda w: check_adjoint(_Pair(w, _true), jax.ShapeDtypeStruct((5,), dtype), key))(w)
+    gap = jax.jit(lambda w: check_adjoint(_Pair(w, _true), jax.ShapeDtypeStruct((5,), dtype), key))(w)
     assert gap.dtype == w.real.dtype and 0 <= gap <= most  # a few roundings
 
 
@@ -101,7 +100,7 @@ def test_pytrees_and_zero_operators(key):
 
 def test_under_jit_the_gap_is_returned(key):
     """Nothing can be raised there."""
-    gap = quick_jit(lambda w: check_adjoint(_Pair(w, WRONG["scaled"]), X, key))(normal(key, (7, 5), X.dtype))
+    gap = jax.jit(lambda w: check_adjoint(_Pair(w, WRONG["scaled"]), X, key))(normal(key, (7, 5), X.dtype))
     assert gap > 1e-5
 
 
@@ -118,4 +117,4 @@ def test_signs(check, bad, found):
             check(value, "strength")
     with pytest.raises(ValueError, match="strength is nan"):
         check(jnp.array([1.0, jnp.nan]), "strength")
-    assert quick_jit(lambda v: check(v, "strength"))(bad) == bad  # traced: not known now
+    assert jax.jit(lambda v: check(v, "strength"))(bad) == bad  # traced: not known now

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.operators.cone_beam import cone_beam
 from medjax.operators.cone_vectors import cone_vectors
@@ -21,9 +20,9 @@ OFFSETS = (Z[:, None, None] - CENTRE[2], -X[:, None] - CENTRE[1], X - CENTRE[0])
 DISTANCE = np.sqrt(sum(d**2 for d in np.broadcast_arrays(*OFFSETS)))
 TURN = np.arange(120) * np.pi / 60
 
-_apply = quick_jit(lambda A, x: A(x))
-_adjoint = quick_jit(lambda A, y: A.adjoint(y))
-_reconstruct = quick_jit(fdk, static_argnames=("window", "scan"))
+_apply = jax.jit(lambda A, x: A(x))
+_adjoint = jax.jit(lambda A, y: A.adjoint(y))
+_reconstruct = jax.jit(fdk, static_argnames=("window", "scan"))
 
 
 def _cone(angles=TURN, num_rows=26, num_columns=84, **geometry):
@@ -91,7 +90,7 @@ def test_central_slice_is_fan_beam(detector):
     central = _apply(B, x[2])
     y = jnp.zeros((9, 11, 50)).at[:, 5].set(central)
     assert _relative(_adjoint(A, y)[2], _adjoint(B, central)) < 1e-12
-    assert _relative(_reconstruct(A, y)[2], quick_jit(fan_fbp)(B, central)) < 1e-12
+    assert _relative(_reconstruct(A, y)[2], jax.jit(fan_fbp)(B, central)) < 1e-12
 
 
 def test_volume_and_source_move_together():
@@ -163,7 +162,7 @@ def test_fdk_of_a_cylinder(detector):
     reach = jnp.sqrt(50**2 + s**2) if detector == "flat" else jnp.full_like(s, 50)
     flat = jax.random.normal(jax.random.key(0), (9, 50))
     x = _reconstruct(A, flat[:, None] * jnp.sqrt(1 + (v[:, None] / reach[None, :]) ** 2)[None])
-    wanted = quick_jit(fan_fbp)(B, flat)
+    wanted = jax.jit(fan_fbp)(B, flat)
     assert _relative(x, jnp.broadcast_to(wanted, x.shape)) < 1e-12
 
 
@@ -175,9 +174,9 @@ def test_fdk_is_differentiable():
         turned = cone_beam(12, 4, np.linspace(0, 6, 10) + angle, 40.0, 20.0, 8, 30)
         return jnp.sum(fdk(turned, y) ** 2)
 
-    slope, loss = quick_jit(jax.grad(loss))(0.02, y), quick_jit(loss)
+    slope, loss = jax.jit(jax.grad(loss))(0.02, y), jax.jit(loss)
     assert abs(slope - (loss(0.02 + 1e-6, y) - loss(0.02 - 1e-6, y)) / 2e-6) < 1e-4 * abs(slope)  # kinks of the interpolation
-    moved = quick_jit(lambda y, step: jax.jvp(lambda y: fdk(A, y), (y,), (step,))[1])(y, step)
+    moved = jax.jit(lambda y, step: jax.jvp(lambda y: fdk(A, y), (y,), (step,))[1])(y, step)
     assert _relative(moved, _reconstruct(A, step)) < 1e-12
 
 
@@ -217,7 +216,7 @@ def test_vectors_of_a_shifted_detector_and_of_a_helix_lose_nothing():
 def test_vectors_are_known_inside_jit():
     A, x = _cone([0.0, 1.0, 2.0]), jnp.ones((SLICES, SIZE, SIZE))
     vectors = np.asarray(A.vectors())
-    found = quick_jit(lambda x: cone_vectors(SIZE, SLICES, vectors, A.num_rows, A.num_columns)(x))(x)
+    found = jax.jit(lambda x: cone_vectors(SIZE, SLICES, vectors, A.num_rows, A.num_columns)(x))(x)
     assert jnp.allclose(found, A(x), rtol=0, atol=1e-9)  # millimetres, some 50 long
 
 
@@ -267,4 +266,4 @@ def test_refuses_wrong_geometry():
     with pytest.raises(ValueError, match="source of view 1 beside or inside the volume"):
         cone_vectors(SIZE, SLICES, A.vectors().at[1, :3].multiply(0.2), 4, 4)
     with pytest.raises(ValueError, match="traced vectors without reach"):
-        quick_jit(lambda v: cone_vectors(SIZE, SLICES, v, 4, 4).vectors)(A.vectors())
+        jax.jit(lambda v: cone_vectors(SIZE, SLICES, v, 4, 4).vectors)(A.vectors())

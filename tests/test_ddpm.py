@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, ddpm_levels, linear_betas
 from medjax.diffusion.ddpm_loss import ddpm_loss
@@ -159,7 +158,7 @@ def test_losses_are_least_at_the_exact_network(key, loss, denoiser, squares):
     """Its value there is the variance that the image leaves; a network off by a share loses that share squared of its square, on either side."""
     batch = VARIANCE**0.5 * jax.random.normal(key, (2000, 20))
     least, square = squares()
-    value = quick_jit(lambda excess: loss(denoiser)(excess, jax.random.fold_in(key, 1), batch)[0])
+    value = jax.jit(lambda excess: loss(denoiser)(excess, jax.random.fold_in(key, 1), batch)[0])
     exact, above, below = value(0.0), value(0.1), value(-0.1)
     assert abs(exact - least) < 4 * 1.5 / 200  # standard error of 40,000 squares
     assert abs(above - exact - 0.01 * square) < 4 * 0.2 / 200 and abs(below - exact - 0.01 * square) < 4 * 0.2 / 200  # of the mixed term
@@ -192,5 +191,5 @@ def test_losses_train_the_exact_denoiser(key, loss):
         return (params, state), params
 
     start = jnp.zeros(2)
-    _, path = quick_jit(lambda keys: jax.lax.scan(step, (start, optimizer.init(start)), keys))(jax.random.split(key, 300))
+    _, path = jax.jit(lambda keys: jax.lax.scan(step, (start, optimizer.init(start)), keys))(jax.random.split(key, 300))
     assert np.allclose(path[-100:].mean(0), [np.log(VARIANCE), -2], atol=0.1)  # Adam's wander

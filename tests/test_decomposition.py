@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dense_matrix import Dense
-from quick import quick_jit
 
 from medjax import linalg
 from medjax.operators.algebra import compose, scale
@@ -50,7 +49,7 @@ def test_svd_is_that_of_the_operator(key, make, shape):
         c = svd.analyse(x)
         return svd.values, c, svd.synthesise(c), A(x), svd.project(A(x)), svd.project(y), svd.analyse(A.adjoint(y))
 
-    values, c, back, clean, seen, projected, adjoint = quick_jit(parts)(key, x)
+    values, c, back, clean, seen, projected, adjoint = jax.jit(parts)(key, x)
     values = np.broadcast_to(np.reshape(values, values.shape + (1,) * (c.ndim - values.ndim)), c.shape)
     assert np.all(values >= 0) and np.isrealobj(values) and np.sum(values > 0) > 0
     assert np.allclose(np.linalg.norm(c), np.linalg.norm(x), rtol=1e-12)
@@ -78,9 +77,9 @@ def test_ddrm_is_its_formula(key, name):
     def step(A, y, sigma_y, eta, eta_b, sigma_next):
         return ddrm(A, y, sigma_y, eta=eta, eta_b=eta_b).step(keys[2], x, (), SIGMA, sigma_next, denoise)[0]
 
-    A, y, values, *rows = quick_jit(parts)(key)
+    A, y, values, *rows = jax.jit(parts)(key)
     values = np.broadcast_to(np.reshape(values, values.shape + (1,) * (rows[0].ndim - values.ndim)), rows[0].shape).ravel()
-    derivative = quick_jit(lambda A, y, *numbers: jax.jvp(lambda s: step(A, y, s, *numbers[1:]), numbers[:1], (1.0,)))
+    derivative = jax.jit(lambda A, y, *numbers: jax.jvp(lambda s: step(A, y, s, *numbers[1:]), numbers[:1], (1.0,)))
     for eta, eta_b, sigma_next in ((0.85, 1.0, BELOW), (0.3, 0.6, BELOW), (0.85, 1.0, 0.0)):
         expected, keep = [], np.sqrt(1 - eta**2)
         for s, now, D, n, data in zip(values, *(np.ravel(a) for a in rows), strict=True):
@@ -99,7 +98,7 @@ def test_ddrm_is_its_formula(key, name):
 
 def test_ddrm_with_eta_b_one_is_ddnm_plus(key):
     """Its Sigma_t on the correction and Phi_t on the noise, from the paper's VP coordinates, with a = sqrt(alpha_bar) of the next level."""
-    A = quick_jit(lambda A: decomposed(A, (7,)))(Dense(jax.random.normal(key, (5, 7)) * jnp.geomspace(0.2, 2.0, 5)[:, None]))
+    A = jax.jit(lambda A: decomposed(A, (7,)))(Dense(jax.random.normal(key, (5, 7)) * jnp.geomspace(0.2, 2.0, 5)[:, None]))
     x, y, eta = jax.random.normal(key, (7,)), jnp.arange(5.0), 0.85
     u, s, vh = np.linalg.svd(A.inner.matrix, full_matrices=True)
     s = np.append(s, [0, 0])
@@ -123,7 +122,7 @@ def test_a_method_that_needs_a_decomposition_says_so():
     with pytest.raises(ValueError, match="zeros outside has no singular value decomposition"):
         ddrm(blur(jnp.ones((3, 3)), (5, 4), "zero"), jnp.zeros((5, 4)), 0.1)
     with pytest.raises(ValueError, match=r"needs one noise level, sigma_y is \[7\]"):
-        ddrm(quick_jit(lambda A: decomposed(A, (7,)))(Dense(jnp.eye(7))), jnp.zeros(7), jnp.ones(7))
+        ddrm(jax.jit(lambda A: decomposed(A, (7,)))(Dense(jnp.eye(7))), jnp.zeros(7), jnp.ones(7))
     with pytest.raises(ValueError, match="eta is 1.5, a number from 0 to 1"):
         ddrm(inpaint(jnp.ones(3)), jnp.zeros(3), 0.1, eta=1.5)
     assert not hasattr(compose(inpaint(jnp.ones(7)), scale(2.0, inpaint(jnp.ones(7)))), "svd")
@@ -145,14 +144,14 @@ def test_derivatives_through_a_decomposition(key, name):
         c = jnp.exp(-svd.values) * svd.analyse(x) + jnp.where(seen, svd.project(y) / jnp.where(seen, 1 + svd.values**3, 1), 0)
         return weights @ svd.synthesise(c)
 
-    run = quick_jit(jax.value_and_grad(value))
+    run = jax.jit(jax.value_and_grad(value))
     assert np.isclose(run(0.0)[1], (run(1e-5)[0] - run(-1e-5)[0]) / 2e-5, rtol=1e-5)  # central differences in f64
 
 
 def test_a_decomposed_operator_of_unequal_noise(key):
     """Whitening first makes one noise level of several, as the message says."""
     A, sigma_y = Dense(jax.random.normal(key, (4, 6))), jnp.array([0.1, 0.2, 0.3, 0.4])
-    white = quick_jit(lambda A: decomposed(linalg.Weighted(A, 1 / sigma_y), (6,)))(A)
+    white = jax.jit(lambda A: decomposed(linalg.Weighted(A, 1 / sigma_y), (6,)))(A)
     x = jax.random.normal(key, (6,))
     assert np.allclose(white.svd().project(A(x) / sigma_y), white.svd().values * white.svd().analyse(x), rtol=0, atol=1e-10)
     assert np.allclose(white.normal(x), A.adjoint(A(x) / sigma_y**2), rtol=0, atol=1e-10)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.edm import edm
 from medjax.diffusion.gaussian import gaussian
@@ -71,17 +70,17 @@ def test_unet_starts_at_zero_and_uses_everything(key, channels):
     network = unet(channels=channels, width=16, multipliers=(1, 2), attention_levels=(1,))
     shape = (16, 16) if channels == 1 else (16, 16, channels)
     x = jax.random.normal(key, shape, jnp.float32)
-    params = quick_jit(network.init)(key, x, jnp.float32(0.1))
-    apply = quick_jit(network.apply)
+    params = jax.jit(network.init)(key, x, jnp.float32(0.1))
+    apply = jax.jit(network.apply)
     assert jnp.all(apply(params, x, jnp.float32(0.1)) == 0)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     params = jax.tree.unflatten(tree, [0.3 * jax.random.normal(k, v.shape, v.dtype) for k, v in zip(keys, leaves, strict=True)])
-    gradient = quick_jit(jax.grad(lambda x: jnp.sum(network.apply(params, x, jnp.float32(0.1)) ** 2)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(network.apply(params, x, jnp.float32(0.1)) ** 2)))(x)
     assert gradient.dtype == jnp.float32 and jnp.all(gradient != 0)
     alone = apply(params, x, jnp.float32(0.1))
     assert not np.allclose(alone, apply(params, x, jnp.float32(0.9)), rtol=1e-3)
-    batch = quick_jit(jax.vmap(network.apply, (None, 0, None)))(params, jnp.stack([x, -x]), jnp.float32(0.1))
+    batch = jax.jit(jax.vmap(network.apply, (None, 0, None)))(params, jnp.stack([x, -x]), jnp.float32(0.1))
     assert np.allclose(batch[0], alone, rtol=2e-3, atol=2e-3 * float(jnp.abs(batch).max()))  # f32 convolutions in another order
 
 
@@ -100,12 +99,12 @@ def test_training_lowers_the_loss(key):
     network = unet(width=8, multipliers=(1, 2), attention_levels=())
     image = jnp.where((jnp.arange(16)[:, None] + jnp.arange(16)[None, :]) % 8 < 4, 0.5, -0.5).astype(jnp.float32)
     batch = jnp.stack([image] * 4)
-    params = quick_jit(network.init)(key, image, jnp.float32(0))
+    params = jax.jit(network.init)(key, image, jnp.float32(0))
     loss_fn = score_matching(lambda p: edm(lambda x, s: network.apply(p, x, s), 0.5), 0.5, 0.0, 1.0)
     optimizer = optax.adam(1e-2)
     opt_state = optimizer.init(params)
 
-    @quick_jit
+    @jax.jit
     def step(params, opt_state, key):
         (loss, _), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, key, batch)
         updates, opt_state = optimizer.update(grads, opt_state)

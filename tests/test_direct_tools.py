@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from quick import quick_jit
 from rows_image import Matrix
 from scipy.sparse.linalg import lsqr
 
@@ -33,12 +32,12 @@ CASES = {  # w `[m, n]` of rank p
 CT = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1.0]])  # columns, rows and a diagonal of 2 x 2 pixels
 
 
-_singular_system = quick_jit(singular_system, static_argnums=(1, 2))
-_krylov_system = quick_jit(krylov_system, static_argnums=2)
-_path = quick_jit(lambda system, y, strengths: jax.vmap(system.tikhonov, (None, 0))(y, strengths))
-_norms = quick_jit(lambda system, y, strengths: jax.vmap(system.tikhonov_norms(y))(strengths))
-_l_curve = quick_jit(l_curve)
-_cross_validation = quick_jit(generalised_cross_validation)
+_singular_system = jax.jit(singular_system, static_argnums=(1, 2))
+_krylov_system = jax.jit(krylov_system, static_argnums=2)
+_path = jax.jit(lambda system, y, strengths: jax.vmap(system.tikhonov, (None, 0))(y, strengths))
+_norms = jax.jit(lambda system, y, strengths: jax.vmap(system.tikhonov_norms(y))(strengths))
+_l_curve = jax.jit(l_curve)
+_cross_validation = jax.jit(generalised_cross_validation)
 
 
 def _matrix(w):
@@ -247,7 +246,7 @@ def test_cross_validation_without_a_matrix():
     system, y, x, w = _noisy_shaw(seed=1)
     A = _matrix(w)
 
-    @quick_jit
+    @jax.jit
     def choose(A, y):
         freedom_fn = influence_trace(jax.random.key(0), A, y, num_probes=30, num_steps=15)
         return generalised_cross_validation(krylov_system(A, y, 15), y, freedom_fn=freedom_fn)
@@ -263,7 +262,7 @@ def test_trace_of_a_diagonal_is_exact():
     values = jnp.array([3.0, 2.0, 1.0, 0.5, 0.0])
     for dtype in (float, complex):
         A = linalg.Weighted(identity(), values)
-        found = quick_jit(lambda y, A=A: influence_trace(jax.random.key(0), A, y, num_probes=2, num_steps=5)(0.7))(jnp.zeros(5, dtype))
+        found = jax.jit(lambda y, A=A: influence_trace(jax.random.key(0), A, y, num_probes=2, num_steps=5)(0.7))(jnp.zeros(5, dtype))
         assert np.isclose(found, jnp.sum(values**2 / (values**2 + 0.7)), rtol=1e-10)
 
 
@@ -272,7 +271,7 @@ def test_trace_is_unbiased(A, shape, dtype):
     """Within 4 standard deviations, of which each probe's variance is at most 2 |F|^2."""
     y = jax.eval_shape(A, jax.ShapeDtypeStruct(shape, dtype))
     system = _singular_system(A, shape, dtype)
-    trace = quick_jit(lambda key, A: influence_trace(key, A, y, 100, 30)(0.5))(jax.random.key(5), A)
+    trace = jax.jit(lambda key, A: influence_trace(key, A, y, 100, 30)(0.5))(jax.random.key(5), A)
     squared = jnp.sum((system.values**2 / (system.values**2 + 0.5)) ** 2)
     assert abs(trace - system.tikhonov_freedom(0.5)) < 4 * jnp.sqrt(2 * squared / 100)
 
@@ -281,11 +280,11 @@ def test_discrepancy_principle_is_exact():
     """One singular value has a closed form; Hansen's problem meets its noise; few evaluations do."""
     system = singular_system(linalg.Weighted(identity(), 3.0), (1,))
     norms = system.tikhonov_norms(jnp.array([5.0]))
-    choice = quick_jit(lambda tau: discrepancy_principle(lambda s: norms(s)[0], 2.0, 1e-6, 1e6, tau, tolerance=1e-12))(1.0)
+    choice = jax.jit(lambda tau: discrepancy_principle(lambda s: norms(s)[0], 2.0, 1e-6, 1e6, tau, tolerance=1e-12))(1.0)
     assert np.isclose(choice.strength, 9 * 2 / (5 - 2), rtol=1e-9) and choice.converged
     system, y, x, w = _noisy_shaw()
     norms = system.tikhonov_norms(y)
-    choose = quick_jit(lambda noise_norm, high: discrepancy_principle(lambda s: norms(s)[0], noise_norm, 1e-12, high, 1.05, tolerance=1e-12))
+    choose = jax.jit(lambda noise_norm, high: discrepancy_principle(lambda s: norms(s)[0], noise_norm, 1e-12, high, 1.05, tolerance=1e-12))
     choice = choose(0.08, 1e3)
     assert np.isclose(np.linalg.norm(w @ system.tikhonov(y, choice.strength) - y), 1.05 * 0.08, rtol=1e-9) and choice.converged
     tried = np.isfinite(choice.strengths)
@@ -299,7 +298,7 @@ def test_discrepancy_principle_is_exact():
 def test_hadamards_questions():
     w, x = _shaw()
     y = w @ x + 0.01 * RNG.normal(size=64)
-    diagnose = quick_jit(hadamard, static_argnums=1)
+    diagnose = jax.jit(hadamard, static_argnums=1)
     noisy = diagnose(_matrix(w), (64,), jnp.asarray(y))
     assert noisy.exponential and 1.5 < noisy.rate < 2 and noisy.condition_number > 1e10 and noisy.null_fraction == 1 - noisy.rank / 64
     assert noisy.picard_power < 0.5 and "severely ill-posed" in noisy.verdict() and "not met" in noisy.verdict()
@@ -330,7 +329,7 @@ def test_data_that_are_not_finite_spread():
     assert np.isfinite(_cross_validation(system, jnp.arange(5.0)).strength)
     for broken in (_krylov_system(_matrix(CT), y, 3), _krylov_system(_matrix(w), jnp.ones(5), 3), _singular_system(_matrix(w), (4,), float)):
         assert np.all(np.isnan(broken.values)) and np.all(np.isnan(broken.pseudo_inverse(jnp.ones(5))))
-    asked = quick_jit(hadamard, static_argnums=1)
+    asked = jax.jit(hadamard, static_argnums=1)
     broken = asked(_matrix(w), (4,), jnp.ones(5))
     assert np.isnan(broken.null_fraction) and np.isnan(broken.condition_number) and "not finite" in broken.verdict()
     poor = asked(_matrix(np.diag([100.0, 10, 1, 0.1])), (4,), y[1:])
@@ -342,7 +341,7 @@ def test_grid_minimum_is_nan_of_scores_that_are(value, least):
     """Also of one score alone; infinite ones only if there is no other."""
     grid = jnp.geomspace(0.5, 8, 9)
     fn = {0.0: lambda s: jnp.log(s / 2) ** 2, jnp.inf: lambda s: s + jnp.inf}.get(value, lambda s: jnp.where(s > 7, jnp.nan, s))
-    assert np.isclose(quick_jit(lambda grid: grid_minimum(fn, grid)[0])(grid), least, rtol=1e-7, equal_nan=True)  # flat: a root of eps
+    assert np.isclose(jax.jit(lambda grid: grid_minimum(fn, grid)[0])(grid), least, rtol=1e-7, equal_nan=True)  # flat: a root of eps
 
 
 def test_picard_plot_draws_what_it_is_given(tmp_path):

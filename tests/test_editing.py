@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from test_samplers import CENTRES, MEAN, VARIANCES, WEIGHTS, WIDTHS, gaussian_pixels, mixed_path, mixed_pixels
 
 from medjax.diffusion.karras import karras
@@ -33,7 +32,7 @@ def mixed_draw(key, num):
 def test_inversion_and_back(key, kernel, num_steps):
     """Round trip to 1e-3, and the latent against the exact path, which a kernel that goes nowhere would miss."""
     sigmas, x = karras(num_steps, 0.02, 20.0)[:-1], mixed_draw(key, 64)
-    latent, back = quick_jit(lambda x: (z := invert(mixed_pixels, sigmas, x, kernel), sample(key, kernel, mixed_pixels, sigmas, z)))(x)
+    latent, back = jax.jit(lambda x: (z := invert(mixed_pixels, sigmas, x, kernel), sample(key, kernel, mixed_pixels, sigmas, z)))(x)
     exact = mixed_path(x, 0.02, 20.0)
     assert jnp.linalg.norm(back - x) < 1e-3 * jnp.linalg.norm(x)
     assert jnp.linalg.norm(latent - exact) < 1e-2 * jnp.linalg.norm(exact)  # the integrator's error, which the way back undoes in part
@@ -42,8 +41,8 @@ def test_inversion_and_back(key, kernel, num_steps):
 def test_a_last_level_of_zero_is_left_out(key):
     """Inside `jit` as well; known levels alone can be cut."""
     x, sigmas = jax.random.normal(key, (4, 8)), karras(6, 0.1, 5.0)
-    expected = quick_jit(lambda x: invert(gaussian_pixels, sigmas[:-1], x))(x)  # cut here: traced, and so not looked at
-    got = quick_jit(lambda x: invert(gaussian_pixels, sigmas, x))(x)
+    expected = jax.jit(lambda x: invert(gaussian_pixels, sigmas[:-1], x))(x)  # cut here: traced, and so not looked at
+    got = jax.jit(lambda x: invert(gaussian_pixels, sigmas, x))(x)
     assert jnp.all(jnp.isfinite(got)) and np.allclose(got, expected, rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="at least 2 noise levels"):
         invert(gaussian_pixels, sigmas[-2:], x)
@@ -54,7 +53,7 @@ def test_sdedit_starts_on_the_way(key, strength, start):
     """Mean and spread in closed form: a guide with noise of the level, carried along the exact path of the Gaussian prior."""
     sigmas, guide = jnp.geomspace(10.0, 0.1, 41), MEAN + jnp.linspace(-3, 3, 8)[None]
     keys = jax.random.split(key, 4000)
-    end = quick_jit(jax.vmap(lambda k: sdedit(k, heun(), gaussian_pixels, sigmas, guide, strength)))(keys)
+    end = jax.jit(jax.vmap(lambda k: sdedit(k, heun(), gaussian_pixels, sigmas, guide, strength)))(keys)
     gain = jnp.sqrt((VARIANCES + 0.1**2) / (VARIANCES + sigmas[start] ** 2))
     spread = jnp.broadcast_to(gain * sigmas[start], guide.shape)
     assert np.allclose((end.mean(0) - MEAN - gain * (guide - MEAN)) / spread, 0, atol=0.06)  # standard error .016
@@ -76,7 +75,7 @@ def test_interpolation_on_the_circle(key):
     def white(x, sigma):
         return x / (1 + sigma**2)
 
-    run = quick_jit(lambda a, b: interpolate(white, sigmas, a, b, weights))
+    run = jax.jit(lambda a, b: interpolate(white, sigmas, a, b, weights))
     theta = np.arccos(np.sum(x_a * x_b) / np.linalg.norm(x_a) / np.linalg.norm(x_b))
     share = np.stack([np.sin((1 - weights) * theta), np.sin(weights * theta)]) / np.sin(theta)
     exact = share[0][:, None, None] * x_a[None] + share[1][:, None, None] * x_b[None]
@@ -91,5 +90,5 @@ def test_first_non_finite(key):
     def breaks(x, sigma):
         return jnp.where((x[0, 0] > 0) & (sigma < 1.5), jnp.nan, x / (1 + sigma**2))
 
-    found = quick_jit(jax.vmap(lambda x: first_non_finite(key, ddim(), breaks, sigmas, x)))(x)
+    found = jax.jit(jax.vmap(lambda x: first_non_finite(key, ddim(), breaks, sigmas, x)))(x)
     assert found.tolist() == [2, 4, 0]

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.gaussian_field import draw_gaussian_field, gaussian_field, matern_spectrum
@@ -44,7 +43,7 @@ def test_field_is_the_dense_gaussian(key, shape):
     covariance = dense(spectrum)
     assert np.allclose(jnp.diag(covariance), 2.0, rtol=0, atol=1e-12)
     mean, x = jax.random.normal(key, (2, *shape))
-    field, exact = quick_jit(gaussian_field(mean, spectrum)), quick_jit(gaussian(mean, covariance))
+    field, exact = jax.jit(gaussian_field(mean, spectrum)), jax.jit(gaussian(mean, covariance))
     for sigma in (1e-3, 0.3, 1.0, 20.0):
         assert np.allclose(field(x, sigma), exact(x, sigma), rtol=0, atol=1e-10)
     channels = gaussian_field(jnp.stack([mean, 2 * mean], -1), spectrum)(jnp.stack([x, 2 * x], -1), 1.0)
@@ -54,7 +53,7 @@ def test_field_is_the_dense_gaussian(key, shape):
 def test_draws_of_the_field(key):
     """Mean and covariance of 20,000 draws."""
     spectrum, mean = matern_spectrum((4, 3), 1.0), jnp.arange(12.0).reshape(4, 3)
-    draws = quick_jit(jax.vmap(lambda k: draw_gaussian_field(k, mean, spectrum)))(jax.random.split(key, 20_000)).reshape(-1, 12)
+    draws = jax.jit(jax.vmap(lambda k: draw_gaussian_field(k, mean, spectrum)))(jax.random.split(key, 20_000)).reshape(-1, 12)
     assert np.allclose(draws.mean(0), mean.ravel(), atol=4 / 141)  # four standard errors at variance 1
     assert np.allclose(np.cov(draws.T), dense(spectrum), atol=4 * 1.41 / 141)  # and of a variance
 
@@ -91,9 +90,9 @@ def test_mixture_obeys_tweedie_and_its_parts(key, form):
     """D = x + sigma^2 grad log p; the density is the weighted sum of normal ones; one component is `gaussian`."""
     means, covariances, full = parts(key, form)
     x = jax.random.normal(key, means.shape[1:])
-    denoise, log_density = quick_jit(mixture(WEIGHTS, means, covariances)), mixture_log_density(WEIGHTS, means, covariances)
-    alone = quick_jit(mixture(WEIGHTS[:1], means[1:2], covariances[1:2] if covariances.ndim else covariances))
-    with_score = quick_jit(jax.value_and_grad(log_density))
+    denoise, log_density = jax.jit(mixture(WEIGHTS, means, covariances)), mixture_log_density(WEIGHTS, means, covariances)
+    alone = jax.jit(mixture(WEIGHTS[:1], means[1:2], covariances[1:2] if covariances.ndim else covariances))
+    with_score = jax.jit(jax.value_and_grad(log_density))
     for sigma in (0.1, 1.0, 15.0):
         value, score = with_score(x, sigma)
         assert np.allclose(denoise(x, sigma), x + sigma**2 * score, rtol=0, atol=1e-10)
@@ -119,7 +118,7 @@ def test_mixture_is_the_quadrature_of_its_prior():
 def test_draws_of_the_mixture(key, form):
     """Mean and covariance of 40,000 draws against the law of total variance."""
     means, covariances, full = parts(key, form)
-    draws = quick_jit(jax.vmap(lambda k: draw_mixture(k, WEIGHTS, means, covariances)))(jax.random.split(key, 40_000)).reshape(-1, 6)
+    draws = jax.jit(jax.vmap(lambda k: draw_mixture(k, WEIGHTS, means, covariances)))(jax.random.split(key, 40_000)).reshape(-1, 6)
     weights, flat = WEIGHTS / WEIGHTS.sum(), means.reshape(3, 6)
     mean = weights @ flat
     covariance = jnp.einsum("k,kij->ij", weights, full + jnp.einsum("ki,kj->kij", flat - mean[None], flat - mean[None]))

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.operators.fan_beam import fan_beam
 from medjax.operators.fan_fbp import fan_fbp
@@ -21,9 +20,9 @@ DISTANCE = np.hypot(C[None, :] - X, -C[:, None] - Y)
 INNER, OUTER = DISTANCE < RADIUS - 4, (DISTANCE > RADIUS + 4) & (np.hypot(C[None, :], C[:, None]) < 30)
 TURN = np.arange(180) * np.pi / 90
 
-_apply = quick_jit(lambda A, x: A(x))
-_adjoint = quick_jit(lambda A, y: A.adjoint(y))
-_reconstruct = quick_jit(fan_fbp, static_argnames=("window", "scan"))
+_apply = jax.jit(lambda A, x: A(x))
+_adjoint = jax.jit(lambda A, y: A.adjoint(y))
+_reconstruct = jax.jit(fan_fbp, static_argnames=("window", "scan"))
 
 
 def _fan(angles=TURN, **geometry):
@@ -181,10 +180,10 @@ def test_filtered_backprojection_is_differentiable():
         moved = fan_beam(SIZE, TURN[::6], 120.0, 80.0, 60, 2.0, detector_offset=offset, model="joseph")
         return jnp.sum(fan_fbp(moved, y) ** 2)
 
-    slope, loss = quick_jit(jax.grad(loss))(0.3, y), quick_jit(loss)
+    slope, loss = jax.jit(jax.grad(loss))(0.3, y), jax.jit(loss)
     assert abs(slope - (loss(0.3 + 1e-5, y) - loss(0.3 - 1e-5, y)) / 2e-5) < 1e-4 * abs(slope)  # kinks of the interpolation
     step = jax.random.normal(jax.random.key(1), y.shape)
-    moved = quick_jit(lambda y, step: jax.jvp(lambda y: fan_fbp(A, y), (y,), (step,))[1])(y, step)
+    moved = jax.jit(lambda y, step: jax.jvp(lambda y: fan_fbp(A, y), (y,), (step,))[1])(y, step)
     assert _relative(moved, _reconstruct(A, step)) < 1e-12
 
 
@@ -193,7 +192,7 @@ def test_is_built_of_known_values_inside_jit(model):
     """The filtered backprojection of a short scan, too, asks for values there."""
     angles = np.arange(40) * 0.1
     y = jnp.ones((40, fan_beam(16, angles, 60.0, 30.0, model="joseph").num_detectors))
-    there = quick_jit(lambda y: fbp(fan_beam(16, angles, 60.0, 30.0, model=model), y, scan="short"))(y)
+    there = jax.jit(lambda y: fbp(fan_beam(16, angles, 60.0, 30.0, model=model), y, scan="short"))(y)
     assert jnp.allclose(there, fbp(fan_beam(16, angles, 60.0, 30.0, model=model), y, scan="short"), rtol=0, atol=1e-12)
 
 

@@ -35,7 +35,6 @@ from medjax.operators.dense import dense
 from medjax.operators.gradient import gradient
 from medjax.operators.wavelet import wavelet
 from medjax.typing import Functional
-from tests.quick import quick_jit
 from tests.rows_functionals import FUNCTIONALS, REFUSED, VALUES, X
 
 TAU, STEP = 0.7, 1e-5
@@ -46,8 +45,8 @@ members = pytest.mark.parametrize("name", FUNCTIONALS)
 def _functions(name):
     """`prox(batch, strength, tau)` and `value(batch)`, in one program each and numpy otherwise, which need not be compiled."""
     row = FUNCTIONALS[name]
-    proxes = quick_jit(jax.vmap(lambda v, s, tau: row.make(None if row.strength is None else s).prox(v, tau)))
-    values = quick_jit(jax.vmap(row.make(row.strength).value))
+    proxes = jax.jit(jax.vmap(lambda v, s, tau: row.make(None if row.strength is None else s).prox(v, tau)))
+    values = jax.jit(jax.vmap(row.make(row.strength).value))
 
     def prox(batch, strength=row.strength or 0.0, tau=TAU):
         padded = np.concatenate([batch, np.repeat(batch[:1], 16 - len(batch), 0)])
@@ -131,7 +130,7 @@ def test_prox_is_differentiable(name):
         x = functional.prox(v, TAU)
         return jnp.sum(jnp.real(jnp.conj(c) * x)), (x, functional.value(v))
 
-    (slope_v, slope_strength), (alone, value_alone) = quick_jit(jax.grad(fn, (0, 1), has_aux=True))(v, strength)
+    (slope_v, slope_strength), (alone, value_alone) = jax.jit(jax.grad(fn, (0, 1), has_aux=True))(v, strength)
     assert np.allclose(alone, x, rtol=0, atol=1e-9 + row.accuracy)
     assert np.allclose(value_alone, value(v[None])[0], rtol=1e-9 + row.accuracy, atol=1e-12)
     ends = _dots(c[None], prox(np.stack([v + STEP * d, v - STEP * d, v, v]), strength + STEP * np.array([0, 0, 1, -1])))
@@ -161,17 +160,17 @@ def test_negative_strengths_are_refused(name, wrong):
 
 @pytest.mark.parametrize("functional, x, value", VALUES.values(), ids=VALUES)
 def test_value_by_hand(functional, x, value):
-    found, slope = quick_jit(lambda x: (functional.value(x), jax.grad(functional.value)(0 * x)))(jnp.asarray(x))
+    found, slope = jax.jit(lambda x: (functional.value(x), jax.grad(functional.value)(0 * x)))(jnp.asarray(x))
     assert np.allclose(found, value, rtol=1e-12, atol=1e-12)
     assert np.all(np.isfinite(slope))  # at 0, where norms have a kink
 
 
 def _prox(functional, v, tau=1.0):
-    return np.asarray(quick_jit(functional.prox)(v, tau))
+    return np.asarray(jax.jit(functional.prox)(v, tau))
 
 
 def _value(functional, x):
-    return float(quick_jit(functional.value)(x))
+    return float(jax.jit(functional.value)(x))
 
 
 def _random(*shape, seed=0):
@@ -201,7 +200,7 @@ def test_projections_equal_an_optimiser():
 
 def test_affine_set_takes_a_traced_tolerance():
     """Its value allows 100 tolerances, and x is 3 thousandths off."""
-    found = quick_jit(lambda tolerance: affine_set(identity(), X, tolerance).value(1.003 * X))
+    found = jax.jit(lambda tolerance: affine_set(identity(), X, tolerance).value(1.003 * X))
     assert found(1e-6) == jnp.inf and found(1e-4) == 0
 
 
@@ -229,11 +228,11 @@ def test_nuclear_norm_equals_numpy_and_stays_differentiable():
     for by_gram in (False, True):
         d = np.diag([1.0, 2.0, -1.0, 3.0])
         fn = functools.partial(singular_value_threshold, threshold=0.5, by_gram=by_gram)
-        x, dx = quick_jit(lambda d: jax.jvp(fn, (flat,), (d,)))(d)  # noqa: B023
+        x, dx = jax.jit(lambda d: jax.jvp(fn, (flat,), (d,)))(d)  # noqa: B023
         assert np.allclose(x, flat / 1.5, rtol=0, atol=1e-7) and np.allclose(
             dx, np.diag([1.0, 2.0, -1.0, 0]), rtol=0, atol=1e-7
         )  # eigenvalues of 1e-16 have a root of 1e-8
-        slope = quick_jit(jax.grad(lambda v: jnp.sum(fn(v) ** 2)))(flat)  # noqa: B023
+        slope = jax.jit(jax.grad(lambda v: jnp.sum(fn(v) ** 2)))(flat)  # noqa: B023
         assert np.allclose(slope, 2 * flat / 1.5, rtol=0, atol=1e-6)  # as above
 
 
@@ -249,7 +248,7 @@ def test_locally_low_rank_blocks():
             total += values.sum()
     functional = locally_low_rank(0.2, (3, 2), (1, 4))
     assert np.allclose(_prox(functional, v, 2.0), wanted, rtol=0, atol=1e-11) and np.allclose(_value(functional, v), 0.2 * total, rtol=1e-12)
-    traced = quick_jit(lambda shift: locally_low_rank(0.2, (3, 2), (shift, shift - 1)).prox(v, 2.0))
+    traced = jax.jit(lambda shift: locally_low_rank(0.2, (3, 2), (shift, shift - 1)).prox(v, 2.0))
     assert np.allclose(traced(jnp.asarray(1)), wanted, rtol=0, atol=1e-11)
 
 
@@ -277,7 +276,7 @@ def test_quadratic_proxes_equal_dense_solves():
         wanted = np.linalg.solve(np.eye(30) / tau + D.T @ (w[:, None] * D), v.ravel() / tau + D.T @ (w * target.ravel()))
         assert np.allclose(_prox(functional, v, tau), wanted.reshape(6, 5), rtol=0, atol=1e-10)
         slope = D.T @ (w * (D @ v.ravel() - target.ravel()))
-        assert np.allclose(quick_jit(linalg.gradient(functional.value))(v), slope.reshape(6, 5), rtol=0, atol=1e-12)
+        assert np.allclose(jax.jit(linalg.gradient(functional.value))(v), slope.reshape(6, 5), rtol=0, atol=1e-12)
     dead, sigma, holes, ones = np.arange(60).reshape(b.shape) % 7 == 0, np.ones(b.shape), b.copy(), np.ones(b.shape)
     sigma[dead], holes[dead], ones[dead] = np.inf, np.nan, 0
     assert np.allclose(_prox(least_squares(gradient(), holes, sigma, 1e-12), v), _prox(tikhonov(gradient(), ones, b, 1e-12), v), rtol=0, atol=1e-12)
@@ -288,7 +287,7 @@ def test_total_variation_of_a_square():
     wanted = 0.5 * 2 * (2 * 3 + 2 * 4 + np.sqrt(2) - 2)  # at the lower right corner both differences share a root
     assert np.isclose(_value(total_variation(0.5), x), wanted, rtol=1e-12)
     assert np.isclose(_value(total_variation(0.5), jnp.stack([x, x], axis=-1)), np.sqrt(2) * wanted, rtol=1e-12)
-    assert np.all(np.isfinite(quick_jit(jax.grad(total_variation(1.0).value))(x)))
+    assert np.all(np.isfinite(jax.jit(jax.grad(total_variation(1.0).value))(x)))
     assert _value(total_variation(1.0, nonnegative=True), -x) == jnp.inf
 
 
@@ -338,9 +337,9 @@ def test_total_generalized_variation_value():
     def fn(x, ratio):
         return total_generalized_variation(1.5, ratio, 1e-8, 20000).value(x)
 
-    value = quick_jit(fn)
+    value = jax.jit(fn)
     assert 0.1 < value(x, 0.7) < 0.9 * _value(total_variation(1.5), x)
-    slope, slope_ratio = quick_jit(jax.grad(fn, (0, 1)))(x, 0.7)
+    slope, slope_ratio = jax.jit(jax.grad(fn, (0, 1)))(x, 0.7)
     assert np.allclose(
         np.sum(slope * d), (value(x + h * d, 0.7) - value(x - h * d, 0.7)) / (2 * h), rtol=1e-3
     )  # values of 40 to 1e-8, differences of 1e-4
@@ -380,11 +379,11 @@ def test_moreau():
     assert np.allclose(prox_conjugate(nonnegative())(v, sigma), np.minimum(v, 0), rtol=0, atol=1e-14)
     assert np.allclose(prox_conjugate(squared_l2(2.0, 1.5))(v, sigma), (v - 1.5 * sigma) / (1 + sigma / 2), rtol=0, atol=1e-14)
     fns = (lambda v, s, tau: huber(s, s * tau).value(v), lambda v, s, tau: moreau_envelope(l1(s), tau)(v))
-    wanted, found = (quick_jit(jax.value_and_grad(fn, (0, 1, 2)))(v, 0.8, sigma) for fn in fns)
+    wanted, found = (jax.jit(jax.value_and_grad(fn, (0, 1, 2)))(v, 0.8, sigma) for fn in fns)
     assert np.allclose(found[0], wanted[0], rtol=1e-14)
     assert all(np.allclose(a, b, rtol=1e-13) for a, b in zip(found[1], wanted[1], strict=True))
     functional, x = total_variation(0.5, 2000, tolerance=1e-8), _random(5, 4)
-    slope = quick_jit(jax.grad(moreau_envelope(functional, sigma)))(x)
+    slope = jax.jit(jax.grad(moreau_envelope(functional, sigma)))(x)
     assert np.allclose(slope, (x - _prox(functional, x, sigma)) / sigma, rtol=0, atol=1e-12)
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from rows_image import Matrix
 from scipy import stats
 
@@ -20,10 +19,10 @@ from medjax.operators.spectral import singular_system
 from medjax.solvers.gaussian_posterior import gaussian_posterior
 
 NUM_SAMPLES = 3000
-_moments = quick_jit(lambda posterior: posterior.moments())
-_mean = quick_jit(lambda posterior: posterior.mean())
-_log_evidence = quick_jit(lambda posterior: posterior.log_evidence())
-_samples = quick_jit(lambda posterior, keys: jax.vmap(posterior.sample)(keys))
+_moments = jax.jit(lambda posterior: posterior.moments())
+_mean = jax.jit(lambda posterior: posterior.mean())
+_log_evidence = jax.jit(lambda posterior: posterior.log_evidence())
+_samples = jax.jit(lambda posterior, keys: jax.vmap(posterior.sample)(keys))
 
 
 @dataclasses.dataclass
@@ -169,7 +168,7 @@ def test_a_large_sample_has_the_spectrum_of_the_posterior(key):
     precision = np.abs(transfer) ** 2 / sigma**2 + strength
     mean = np.fft.ifft2(transfer.conj() * np.fft.fft2(y) / sigma**2 / precision).real
     assert np.allclose(_mean(posterior), mean, rtol=0, atol=1e-8)
-    sample = quick_jit(lambda posterior, key: posterior.sample(key))(posterior, jax.random.fold_in(key, 1))
+    sample = jax.jit(lambda posterior, key: posterior.sample(key))(posterior, jax.random.fold_in(key, 1))
     power = np.abs(np.fft.fft2(np.asarray(sample) - mean, norm="ortho")) ** 2 * precision
     for part in (precision < np.median(precision), precision >= np.median(precision), precision > 0):
         low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], part.sum())
@@ -193,7 +192,7 @@ def test_mean_is_differentiable():
         return jnp.sum(jnp.sin(posterior.moments()[0] if exact else posterior.mean()))
 
     theta = (w, y, jnp.linspace(0.2, 0.5, 5), jnp.asarray(0.7), jnp.asarray(0.1))
-    exact, found = (quick_jit(jax.grad(value), static_argnums=1)(theta, exact) for exact in (True, False))
+    exact, found = (jax.jit(jax.grad(value), static_argnums=1)(theta, exact) for exact in (True, False))
     for a, b in zip(exact, found, strict=True):
         assert np.allclose(a, b, rtol=1e-8, atol=1e-9)
 
@@ -203,7 +202,7 @@ def test_evidence_finds_the_strength_that_made_the_data(key):
     sigma = 0.5
     y = jax.random.normal(key, (60,)) * np.sqrt(1 / 3 + sigma**2)
     strengths = jnp.geomspace(0.3, 30, 61)
-    values = quick_jit(jax.vmap(lambda s: gaussian_posterior(identity(), y, sigma, strength=s).log_evidence()))(strengths)
+    values = jax.jit(jax.vmap(lambda s: gaussian_posterior(identity(), y, sigma, strength=s).log_evidence()))(strengths)
     best = strengths[jnp.argmax(values)]
     assert np.isclose(1 / best + sigma**2, np.mean(y**2), rtol=0.04)  # a grid of 8 %
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.operators.centred_fft import centred_fft, centred_ifft
 from medjax.phantoms.shepp_logan import shepp_logan
@@ -14,8 +13,8 @@ from medjax.physics.grappa import grappa
 from medjax.physics.grappa_weights import grappa_weights
 from medjax.physics.root_sum_of_squares import root_sum_of_squares
 
-_grappa = quick_jit(grappa)
-_weights = quick_jit(grappa_weights, static_argnums=(1, 2))
+_grappa = jax.jit(grappa)
+_weights = jax.jit(grappa_weights, static_argnums=(1, 2))
 
 
 def _harmonics(seed, shape, num_coils):
@@ -124,7 +123,7 @@ def test_gradients_through_weights_and_application():
         moved = full + t * direction
         return jnp.sum(jnp.abs(grappa(moved * mask[None], mask, grappa_weights(moved, 2, (3, 2), 1e-2))) ** 2)
 
-    both = quick_jit(jax.value_and_grad(loss))
+    both = jax.jit(jax.value_and_grad(loss))
     difference = (both(1e-5)[0] - both(-1e-5)[0]) / 2e-5
     assert abs(both(0.0)[1] - difference) <= 1e-7 * abs(difference)
 

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from dense_matrix import Dense
-from quick import quick_jit
 
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.mixture import mixture, mixture_log_density
@@ -134,7 +133,7 @@ guides = pytest.mark.parametrize("name", GUIDES)
 @functools.cache
 def guided(name):
     """(A, y, sigma_y, x) -> the guided D, compiled."""
-    return quick_jit(lambda A, y, sigma_y, x: GUIDES[name][0](A, y, sigma_y)(denoise)(x, SIGMA))
+    return jax.jit(lambda A, y, sigma_y, x: GUIDES[name][0](A, y, sigma_y)(denoise)(x, SIGMA))
 
 
 @guides
@@ -175,12 +174,12 @@ def test_guide_is_differentiable(key, name):
     def value(t):
         return GUIDES[name][0](Dense(matrix + t * wave), y, sigma_y * (1 + t))(denoise)(x, SIGMA)
 
-    run = quick_jit(lambda t: jax.jvp(value, (t,), (1.0,)))
+    run = jax.jit(lambda t: jax.jvp(value, (t,), (1.0,)))
     derivative, difference = run(0.0)[1], (run(1e-4)[0] - run(-1e-4)[0]) / 2e-4
     assert np.allclose(derivative, difference, rtol=0, atol=1e-4 * np.max(np.abs(difference)) + 1e-5)  # conjugate gradient stops at 1e-6
     single = jax.tree.map(lambda a: a.astype(jnp.float32), (Dense(matrix), y, sigma_y, x))
     low = GUIDES[name][0](*single[:3])(lambda x, sigma: x / (1 + sigma**2))
-    low = quick_jit(low)(single[3], jnp.float32(SIGMA))
+    low = jax.jit(low)(single[3], jnp.float32(SIGMA))
     assert low.dtype == jnp.float32 and jnp.all(jnp.isfinite(low))
 
 
@@ -235,7 +234,7 @@ def test_dps_follows_the_poisson_likelihood(key):
     x = 2 + 0.3 * jax.random.normal(key, (NUM,))
     y = noise.sample(jax.random.fold_in(key, 1), A(3 + jnp.sin(PLACES)))
     guide = dps(A, y, noise.sigma(y), zeta=0.5, log_likelihood=noise.log_likelihood)
-    guided = quick_jit(lambda x: guide(denoise)(x, SIGMA))(x)
+    guided = jax.jit(lambda x: guide(denoise)(x, SIGMA))(x)
     counts, rms = 4 * (y + 0.7), jnp.sqrt(jnp.mean(noise.sigma(y) ** 2))
 
     def deviance(x):
@@ -243,7 +242,7 @@ def test_dps_follows_the_poisson_likelihood(key):
         ratio = jnp.where(counts > 0, counts, 1) / mean
         return jnp.sqrt(2 * jnp.sum(jnp.where(counts > 0, counts * jnp.log(ratio), 0) - counts + mean))
 
-    deviances = quick_jit(jax.vmap(deviance))
+    deviances = jax.jit(jax.vmap(deviance))
     gradient = (deviances(x[None] + 1e-5 * jnp.eye(NUM)) - deviances(x[None] - 1e-5 * jnp.eye(NUM))) / 2e-5
     assert np.allclose(guided, denoise(x, SIGMA) - 0.5 * SIGMA * rms * gradient, rtol=0, atol=1e-8)
 
@@ -275,7 +274,7 @@ def test_repaint_puts_in_what_is_known(key):
     y, sigma_y, below = mask * PLACES, jnp.where(PLACES == 4, 0.5, 0.1).at[5].set(jnp.inf), 0.4
     kernel = repaint(inpaint(mask), y, sigma_y, num_resamplings=1)
     keys = jax.random.split(key, 4000)
-    ends = quick_jit(jax.vmap(lambda k: kernel.step(k, x, (), SIGMA, below, denoise)[0]))(keys)
+    ends = jax.jit(jax.vmap(lambda k: kernel.step(k, x, (), SIGMA, below, denoise)[0]))(keys)
     D, share = denoise(x, SIGMA), (below / SIGMA) ** 2
     known = (mask > 0) & (sigma_y < below)
     std = jnp.where(known, jnp.sqrt(below**2 - 0.1**2), jnp.sqrt(below**2 * (1 - share)))
@@ -293,7 +292,7 @@ def test_repaint_reaches_the_posterior_by_resampling(key):
 
     def mean(num):
         kernel = repaint(A, y, 0.01, num_resamplings=num)
-        ends = quick_jit(jax.vmap(lambda k: sample(k, kernel, prior, sigmas, 10 * jax.random.normal(k, (2,)))))(jax.random.split(key, 2000))
+        ends = jax.jit(jax.vmap(lambda k: sample(k, kernel, prior, sigmas, 10 * jax.random.normal(k, (2,)))))(jax.random.split(key, 2000))
         return ends.mean(0)
 
     once, often = mean(1), mean(20)
@@ -335,9 +334,9 @@ def test_cold_diffusion_of_k_space(key):
 
     severities = jnp.array([0.8, 0.5, 0.2, 0.0])
     step = cold_diffusion(degrade).step
-    middle, _ = quick_jit(lambda x: step(key, x, (), 0.8, 0.5, lambda x, s: x0))(degrade(x0, 0.8))
+    middle, _ = jax.jit(lambda x: step(key, x, (), 0.8, 0.5, lambda x, s: x0))(degrade(x0, 0.8))
     assert np.allclose(middle, degrade(x0, 0.5), rtol=0, atol=1e-12)
-    end = quick_jit(lambda x: sample(key, cold_diffusion(degrade), lambda x, s: x0, severities, x))(degrade(x0, 0.8))
+    end = jax.jit(lambda x: sample(key, cold_diffusion(degrade), lambda x, s: x0, severities, x))(degrade(x0, 0.8))
     assert np.allclose(end, x0, rtol=0, atol=1e-12)
     line = cold_diffusion(lambda x, s: x + s * order[..., None])
     end = sample(key, line, lambda x, s: 0.3 * x, severities, x0 + 0.8 * order[..., None])
@@ -355,14 +354,14 @@ def test_classifier_and_classifier_free_on_a_mixture(key):
         return jnp.log(0.3) + mixture_log_density(*part)(x, sigma) - mixture_log_density(*full)(x, sigma)
 
     of_class = gaussian(means[1], covariances[1] * jnp.eye(4))
-    guided = quick_jit(lambda x: classifier(log_class)(mixture(*full))(x, SIGMA))(x)
+    guided = jax.jit(lambda x: classifier(log_class)(mixture(*full))(x, SIGMA))(x)
     assert np.allclose(guided, of_class(x, SIGMA), rtol=0, atol=1e-12)
 
     def tilted(x, weight):
         return (1 + weight) * mixture_log_density(*part)(x, SIGMA) - weight * mixture_log_density(*full)(x, SIGMA)
 
-    expected = x + SIGMA**2 * quick_jit(jax.grad(tilted))(x, 1.5)
-    sharper = quick_jit(lambda x: classifier(log_class, 2.5)(mixture(*full))(x, SIGMA))(x)
+    expected = x + SIGMA**2 * jax.jit(jax.grad(tilted))(x, 1.5)
+    sharper = jax.jit(lambda x: classifier(log_class, 2.5)(mixture(*full))(x, SIGMA))(x)
     assert np.allclose(sharper, expected, rtol=0, atol=1e-12)
     assert np.allclose(classifier_free(mixture(*full), 1.5)(of_class)(x, SIGMA), expected, rtol=0, atol=1e-12)
     assert np.array_equal(classifier_free(mixture(*full), 0.0)(of_class)(x, SIGMA), of_class(x, SIGMA))

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rows_solvers as rows
-from quick import quick_jit
 
 from medjax import implicit, linalg
 from medjax.functionals.total_generalized_variation import total_generalized_variation
@@ -69,7 +68,7 @@ def test_forward_and_reverse_mode_are_true():
     direction = _direction(theta)
     loss = lambda theta: _loss(_answer(_fista, "implicit")(theta))  # noqa: E731
     wanted = _wanted(theta, direction)
-    grad, tangent = quick_jit(lambda t, d: (jax.grad(loss)(t), jax.jvp(loss, (t,), (d,))[1]))(theta, direction)
+    grad, tangent = jax.jit(lambda t, d: (jax.grad(loss)(t), jax.jvp(loss, (t,), (d,))[1]))(theta, direction)
     assert abs(_along(grad, direction) - wanted) <= 1e-7 * abs(wanted)
     assert abs(float(tangent) - wanted) <= 1e-7 * abs(wanted)
 
@@ -78,7 +77,7 @@ def test_complex_problems():
     """Soft thresholding of complex numbers is not holomorphic: the Jacobian is one of pairs of reals."""
     theta, _ = rows.lasso(jax.random.key(1), jnp.dtype(complex))
     direction = _direction(theta)
-    grad = quick_jit(jax.grad(lambda theta: _loss(_answer(_fista, "implicit", 400, complex)(theta))))(theta)
+    grad = jax.jit(jax.grad(lambda theta: _loss(_answer(_fista, "implicit", 400, complex)(theta))))(theta)
     wanted = _wanted(theta, direction)
     assert abs(_along(grad, direction) - wanted) <= 1e-7 * abs(wanted)
 
@@ -92,7 +91,7 @@ def test_the_second_derivative():
         make = lambda s: fista(lambda x: A.adjoint(A(x) - y) + s * x, lambda v, _: v, 1 / (jnp.linalg.norm(A.w, 2) ** 2 + s), restart=True)  # noqa: E731
         return weights @ implicit.solution(make, s, jnp.zeros(6), tolerance=1e-14, max_steps=300).x
 
-    first, second = quick_jit(lambda s: jax.jvp(jax.grad(value), (s,), (1.0,)))(2.0)
+    first, second = jax.jit(lambda s: jax.jvp(jax.grad(value), (s,), (1.0,)))(2.0)
     inverse = np.linalg.inv(np.asarray(rows.gram(A.w)) + 2 * np.eye(6))
     x = inverse @ np.asarray(A.adjoint(y))
     assert np.allclose(first, -weights @ inverse @ x, rtol=1e-8, atol=0)
@@ -102,7 +101,7 @@ def test_the_second_derivative():
 def test_jfb_goes_down_but_is_not_the_gradient():
     theta, _ = rows.lasso(jax.random.key(1), jnp.dtype(float))
     make = lambda theta: rows._proximal_gradient(theta, 0.5)  # noqa: E731
-    true, short = (quick_jit(jax.grad(lambda t, w=way: _loss(_answer(make, w, 400)(t))))(theta) for way in ("implicit", "jfb"))
+    true, short = (jax.jit(jax.grad(lambda t, w=way: _loss(_answer(make, w, 400)(t))))(theta) for way in ("implicit", "jfb"))
     a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in (true, short))
     cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert 0.3 < cosine < 0.999
@@ -112,8 +111,8 @@ def test_unroll_is_the_derivative_of_the_iterate_far_from_the_optimum():
     """Where "implicit" would be wrong: 3 steps only."""
     theta, _ = rows.lasso(jax.random.key(1), jnp.dtype(float))
     direction = _direction(theta)
-    grad = quick_jit(jax.grad(lambda t: _loss(_answer(_pdhg, "unroll", 3)(t))))(theta)
-    run = quick_jit(lambda t: _loss(iterate(_pdhg(t), jnp.zeros(6), 3).x))
+    grad = jax.jit(jax.grad(lambda t: _loss(_answer(_pdhg, "unroll", 3)(t))))(theta)
+    run = jax.jit(lambda t: _loss(iterate(_pdhg(t), jnp.zeros(6), 3).x))
     wanted = float(run(_moved(theta, direction, 1e-5)) - run(_moved(theta, direction, -1e-5))) / 2e-5
     assert abs(_along(grad, direction) - wanted) <= 1e-8 * abs(wanted)
 
@@ -136,7 +135,7 @@ def test_memory_of_unroll_grows_with_the_square_root():
             x = implicit.solution(lambda rate: _shrinking(rate), rate, jnp.ones(10000), max_steps=steps, backward=backward, num_krylov=3).x
             return jnp.sum(jnp.sin(x))
 
-        return quick_jit(jax.grad(loss)).lower(0.9).compile().memory_analysis().temp_size_in_bytes
+        return jax.jit(jax.grad(loss)).lower(0.9).compile().memory_analysis().temp_size_in_bytes
 
     state = 10000 * 8
     few, many = temporary("unroll", 100), temporary("unroll", 10000)
@@ -156,7 +155,7 @@ def test_root_of_a_gradient(symmetric):
         return _loss(implicit.root(rows._smooth_residual, theta, lambda _: best, symmetric=symmetric))
 
     wanted = (plus - minus) / 2e-5
-    assert abs(_along(quick_jit(jax.grad(loss))(theta), direction) - wanted) <= 1e-7 * abs(wanted)
+    assert abs(_along(jax.jit(jax.grad(loss))(theta), direction) - wanted) <= 1e-7 * abs(wanted)
 
 
 def test_single_precision():
@@ -166,7 +165,7 @@ def test_single_precision():
     def loss(theta):
         return _loss(implicit.solution(_pdhg, theta, jnp.zeros(6, jnp.float32), tolerance=1e-7, max_steps=200).x)
 
-    grad = quick_jit(jax.grad(loss))(single)
+    grad = jax.jit(jax.grad(loss))(single)
     assert {a.dtype.name for a in jax.tree.leaves(grad)} == {"float32"}
     direction = _direction(theta)
     wanted = _wanted(theta, direction)
@@ -190,7 +189,7 @@ def test_a_prox_found_by_an_inner_loop(regulariser, most):
     def loss(theta):
         return _loss(implicit.solution(make, theta, jnp.zeros((3, 3)), tolerance=1e-7, max_steps=15).x)
 
-    both = quick_jit(jax.value_and_grad(loss))
+    both = jax.jit(jax.value_and_grad(loss))
     grad = both(theta)[1]
     wanted = float(both(_moved(theta, direction, 1e-4))[0] - both(_moved(theta, direction, -1e-4))[0]) / 2e-4
     assert abs(_along(grad, direction) - wanted) <= most * abs(wanted)  # what the inner tolerance leaves
@@ -218,6 +217,6 @@ def test_pytrees():
 
     x0 = {"u": jnp.zeros(2), "v": jnp.zeros(2)}
     theta = (jnp.array([3.0, 1.0]), jnp.array([0.0, 0.5]), jnp.asarray(1.0))  # far apart, and joined
-    jacobian = quick_jit(jax.jacrev(lambda t: implicit.solution(make, t, x0, tolerance=1e-14, max_steps=200).x))(theta)
+    jacobian = jax.jit(jax.jacrev(lambda t: implicit.solution(make, t, x0, tolerance=1e-14, max_steps=200).x))(theta)
     assert np.allclose(jacobian["u"][0], [[1, 0], [0, 0.5]], atol=1e-9) and np.allclose(jacobian["v"][0], [[0, 0], [0, 0.5]], atol=1e-9)
     assert np.allclose(jacobian["u"][2], [-1, 0], atol=1e-9) and np.allclose(jacobian["v"][2], [1, 0], atol=1e-9)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.iterate import iterate, iterate_until
 from medjax.typing import Info, Solver
@@ -34,7 +33,7 @@ def _record(state, info):
 def test_iterate_takes_its_steps():
     assert jnp.array_equal(iterate(_halving(), jnp.full(2, 8.0), 3).x, jnp.ones(2))
     assert jnp.array_equal(iterate(_halving(), jnp.full(2, 8.0), 0).x, jnp.full(2, 8.0))
-    assert int(quick_jit(lambda n: iterate(_halving(), jnp.ones(2), n).count)(17)) == 17
+    assert int(jax.jit(lambda n: iterate(_halving(), jnp.ones(2), n).count)(17)) == 17
 
 
 def test_stops_at_the_first_step_within_the_tolerance():
@@ -92,7 +91,7 @@ def test_a_start_that_is_not_finite_is_divergence():
 def test_vmap_stops_each_by_itself():
     """One converges at its third step, one diverges at its first, one takes all."""
     starts = jnp.array([[4.0, 4.0], [jnp.inf, 1.0], [4e9, 1.0]])
-    state, outcome = quick_jit(jax.vmap(lambda x0: iterate_until(_halving(), x0, 0.5, 6, _record)))(starts)
+    state, outcome = jax.jit(jax.vmap(lambda x0: iterate_until(_halving(), x0, 0.5, 6, _record)))(starts)
     assert np.array_equal(outcome.num_steps, [3, 0, 6]) and np.array_equal(state.count, [3, 0, 6])
     assert np.array_equal(outcome.converged, [True, False, False]) and np.array_equal(outcome.diverged, [False, True, False])
     assert np.array_equal(np.isfinite(outcome.history["change"]).sum(1), [3, 0, 6])

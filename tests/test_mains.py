@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quick import OPTIONS
 
 from medjax.config import load, override
 from medjax.data.read import read
@@ -27,7 +26,6 @@ def programs(tmp_path_factory):
     # level 3: programs read back from disk warn that they were compiled for a processor with preferences, too
     ENVIRONMENT.update(JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("programs")), TF_CPP_MIN_LOG_LEVEL="3")
     ENVIRONMENT.update(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.1", JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1")
-    ENVIRONMENT.update(XLA_FLAGS=" ".join(f"--{name}={str(value).lower()}" for name, value in OPTIONS.items()))
 
 
 def python(main, *arguments, cwd=ROOT):

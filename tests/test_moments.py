@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax import linalg
 from medjax.diffusion.coupling import coupling
@@ -151,7 +150,7 @@ def test_weights_of_modes(key, name):
         return sample(key_run, kernels[name], prior, levels, 100.0 * jax.random.normal(key_start, shape))
 
     runs = 4000 if name == "moment_matching" else 8
-    samples = quick_jit(jax.vmap(run))(jax.random.split(key, runs)).reshape(-1, 2)
+    samples = jax.jit(jax.vmap(run))(jax.random.split(key, runs)).reshape(-1, 2)
     error = jnp.max(jnp.abs(_shares(samples) - _mixture_posterior(1.5, sigma_y)))
     if name == "moment_matching":
         assert error > 0.1
@@ -174,7 +173,7 @@ def test_daps_with_counts(key):
     kernel = daps(inpaint(jnp.ones(1)), y, 1.0, variance=std**2, num_ode=1, num_langevin=200, step_size=0.05, log_likelihood=noise.log_likelihood)
     prior = gaussian(jnp.array([mean]), jnp.array([[std**2]]))
     levels = jnp.append(jnp.geomspace(20.0, 0.05, 30), 0.0)
-    run = quick_jit(jax.vmap(lambda key: sample(key, kernel, prior, levels, mean + 20.0 * jax.random.normal(key, (1,)))))
+    run = jax.jit(jax.vmap(lambda key: sample(key, kernel, prior, levels, mean + 20.0 * jax.random.normal(key, (1,)))))
     samples = run(jax.random.split(key, 2000))
     grid = jnp.linspace(1e-3, 14, 4000)
     density = jnp.exp(y[0] * jnp.log(grid) - grid - (grid - mean) ** 2 / (2 * std**2))

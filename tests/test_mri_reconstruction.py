@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax import linalg
 from medjax.functionals.locally_low_rank import locally_low_rank
@@ -32,7 +31,7 @@ from medjax.solvers.tv_reconstruction import tv_reconstruction
 SIZE, SIGMA = 64, 0.02
 
 
-_apply, _normal_of = quick_jit(lambda A, x: A(x)), quick_jit(lambda A, x: (A.normal(x), A.adjoint(A(x))))
+_apply, _normal_of = jax.jit(lambda A, x: A(x)), jax.jit(lambda A, x: (A.normal(x), A.adjoint(A(x))))
 
 
 def _normal(seed, shape):
@@ -62,7 +61,7 @@ def _scan():
 
 def _run(make, A, y, num_steps):
     x0 = jnp.zeros(jax.eval_shape(A.adjoint, y).shape, jax.eval_shape(A.adjoint, y).dtype)
-    return quick_jit(lambda A, y: iterate(make(A, y), x0, num_steps).x)(A, y)
+    return jax.jit(lambda A, y: iterate(make(A, y), x0, num_steps).x)(A, y)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -186,7 +185,7 @@ def test_cycle_spinning_nears_the_mean_over_shifts():
         _run(lambda A, y, reach=reach: cycle_spinning_reconstruction(A, y, 1.0, penalty, reach, step_size=1.0), A, y, 30) for reach in (1, 4)
     )
 
-    @quick_jit
+    @jax.jit
     def objective(x):
         shifted = jnp.stack([jnp.roll(x, (i, j), (0, 1)) for i in range(4) for j in range(4)])
         return jnp.sum(jnp.abs(A(x) - y) ** 2) / 2 + jnp.mean(jax.lax.map(penalty.value, shifted))

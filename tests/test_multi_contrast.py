@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.karras import karras
@@ -62,7 +61,7 @@ def _ways(mask, y):
 def test_the_other_contrast_has_its_exact_posterior_mean(prior, measured, way):
     """`mmps` on the noisy pair at any level is E[x0 | x, y]; from pure noise it is E[x0 | y], where contrast 1 comes from contrast 0 alone."""
     A, y, sigma_y = _ways(*measured)[way]
-    guided = quick_jit(mmps(A, y, sigma_y, num_krylov=40)(gaussian(*prior)))
+    guided = jax.jit(mmps(A, y, sigma_y, num_krylov=40)(gaussian(*prior)))
     x = jnp.asarray(np.random.default_rng(2).normal(size=(*SIZE, 2)))
     assert np.allclose(guided(x, 0.7), _exact(prior, measured, x, 0.7), rtol=0, atol=1e-6)
     exact = _exact(prior, measured)
@@ -78,7 +77,7 @@ def test_samples_of_the_other_contrast(key, prior, measured):
     def one(key):
         return sample(key, heun(), guided, sigmas, prior[0] + 20.0 * jax.random.normal(key, (*SIZE, 2)))
 
-    samples = np.asarray(quick_jit(jax.vmap(one))(jax.random.split(key, 400)))
+    samples = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, 400)))
     error = (samples.mean(0) - _exact(prior, measured)) / (samples.std(0) / 20)
     assert np.abs(error).max() < 5
 

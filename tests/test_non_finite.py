@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax import config as configs
 from medjax.experiment import reconstruct
@@ -70,7 +69,7 @@ def test_evaluation_names_sample_and_step(tiny, key):
         checked_case("image 3", (broken, {}, {}), lambda: explanation(config, ["dds", "cgls"], 8)(None, A, key, x))
     key_noise, key_samples = jax.random.split(key)
     problem = simulate(config, A, key_noise, x)
-    samples = quick_jit(posterior(config, "dds", 8))(None, key_samples, problem.A, problem.y, problem.sigma_y)
+    samples = jax.jit(posterior(config, "dds", 8))(None, key_samples, problem.A, problem.y, problem.sigma_y)
     found = np.flatnonzero(np.isnan(samples).any((1, 2))) + 1
     assert 0 < len(found) < 8 and f" {', '.join(map(str, found))} of 8 " in str(error.value)
 
@@ -80,7 +79,6 @@ def test_sample_keeps_the_others(tiny, monkeypatch, tmp_path, capsys):
     import sample
 
     monkeypatch.setattr(sample, "load_weights", lambda path, like: None)
-    monkeypatch.setattr(jax, "jit", quick_jit)
     with jax.enable_x64(False), pytest.raises(ValueError, match=r"^dds: sample.* of 8 .* not finite from step.* of 6 on; .* holds the other \d$"):
         sample.main([tiny, "--output", str(tmp_path)])
     report = json.loads((tmp_path / "report.json").read_text())

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from rows_mri import draw, nudft, points, toeplitz_matrix
 
 from medjax import linalg
@@ -15,7 +14,7 @@ from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.nufft import nufft
 from medjax.operators.toeplitz import toeplitz
 
-_apply, _adjoint, _toeplitz = quick_jit(lambda A, x: A(x)), quick_jit(lambda A, y: A.adjoint(y)), quick_jit(toeplitz)
+_apply, _adjoint, _toeplitz = jax.jit(lambda A, x: A(x)), jax.jit(lambda A, y: A.adjoint(y)), jax.jit(toeplitz)
 
 
 def _relative(a, b):
@@ -106,9 +105,9 @@ def test_gradient_for_the_trajectory_is_that_of_the_sum(key):
 
     ours = (lambda k: linalg.vdot(nufft(k, (6, 7), 10, 2.0)(x), y), lambda k: linalg.vdot(x, nufft(k, (6, 7), 10, 2.0).adjoint(y)))
     for loss in ours:
-        assert _relative(quick_jit(jax.grad(loss))(k), jax.grad(wanted)(k)) < 1e-6  # a derivative of the kernel loses two digits
+        assert _relative(jax.jit(jax.grad(loss))(k), jax.grad(wanted)(k)) < 1e-6  # a derivative of the kernel loses two digits
         direction = jnp.ones_like(k)
-        curvature = quick_jit(lambda k, loss=loss: jax.jvp(jax.grad(loss), (k,), (jnp.ones_like(k),))[1])(k)
+        curvature = jax.jit(lambda k, loss=loss: jax.jvp(jax.grad(loss), (k,), (jnp.ones_like(k),))[1])(k)
         assert _relative(curvature, jax.jvp(jax.grad(wanted), (k,), (direction,))[1]) < 1e-4  # and a second one two more
 
 

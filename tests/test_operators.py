@@ -10,7 +10,6 @@ import pytest
 import rows_ct
 import rows_image
 import rows_mri
-from quick import quick_jit
 
 from medjax import linalg
 
@@ -29,8 +28,8 @@ cases = pytest.mark.parametrize("row", [OPERATORS[name] for name in CASES], ids=
 kinds = pytest.mark.parametrize("row", [OPERATORS[name] for name in KINDS], ids=KINDS, scope="module")
 SINGLE = {jnp.dtype("float64"): jnp.float32, jnp.dtype("complex128"): jnp.complex64}
 
-_apply = quick_jit(lambda A, x: A(x))
-_adjoint = quick_jit(lambda A, y: A.adjoint(y))
+_apply = jax.jit(lambda A, x: A(x))
+_adjoint = jax.jit(lambda A, y: A.adjoint(y))
 
 
 def _random(key, like):
@@ -168,7 +167,7 @@ def test_vmap(key, row):
     A = row.make(key)
     (x, y), (z, w) = _draw(key, A, row.shape, row.dtype), _draw(jax.random.fold_in(key, 2), A, row.shape, row.dtype)
     xs, ys = (jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *pair) for pair in ((x, z), (y, w)))
-    outs, backs = quick_jit(lambda xs, ys: (jax.vmap(lambda x: A(x))(xs), jax.vmap(lambda y: A.adjoint(y))(ys)))(xs, ys)
+    outs, backs = jax.jit(lambda xs, ys: (jax.vmap(lambda x: A(x))(xs), jax.vmap(lambda y: A.adjoint(y))(ys)))(xs, ys)
     for i, (one_x, one_y) in enumerate(((x, y), (z, w))):
         _assert_close(_item(outs, i), _apply(A, one_x))
         _assert_close(_item(backs, i), _adjoint(A, one_y))
@@ -182,7 +181,7 @@ def test_vmap_over_leaves(key, row):
     both = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), A, other)
     if not jax.tree.leaves(A):
         pytest.skip("no leaves")
-    outs, backs = quick_jit(lambda both: (jax.vmap(lambda A: A(x))(both), jax.vmap(lambda A: A.adjoint(y))(both)))(both)
+    outs, backs = jax.jit(lambda both: (jax.vmap(lambda A: A(x))(both), jax.vmap(lambda A: A.adjoint(y))(both)))(both)
     for i, each in enumerate((A, other)):
         _assert_close(_item(outs, i), _apply(each, x))
         _assert_close(_item(backs, i), _adjoint(each, y))
@@ -192,10 +191,10 @@ def test_vmap_over_leaves(key, row):
 def test_derivative_is_the_operator(key, row):
     A = row.make(key)
     (x, y), (v, _) = _draw(key, A, row.shape, row.dtype), _draw(jax.random.fold_in(key, 2), A, row.shape, row.dtype)
-    _assert_close(quick_jit(lambda x, v: jax.jvp(A, (x,), (v,))[1])(x, v), _apply(A, v))
+    _assert_close(jax.jit(lambda x, v: jax.jvp(A, (x,), (v,))[1])(x, v), _apply(A, v))
     if jnp.iscomplexobj(x) == _is_complex(y):
-        _assert_close(quick_jit(lambda y: jax.linear_transpose(A, x)(y)[0])(y), _conj(_adjoint(A, _conj(y))))
-        _assert_close(quick_jit(lambda x: jax.linear_transpose(A.adjoint, y)(x)[0])(x), _conj(_apply(A, _conj(x))))
+        _assert_close(jax.jit(lambda y: jax.linear_transpose(A, x)(y)[0])(y), _conj(_adjoint(A, _conj(y))))
+        _assert_close(jax.jit(lambda x: jax.linear_transpose(A.adjoint, y)(x)[0])(x), _conj(_apply(A, _conj(x))))
 
 
 @kinds
@@ -204,7 +203,7 @@ def test_two_derivatives_through_the_data_term(key, row):
     A = row.make(key)
     (x, y), (v, _) = _draw(key, A, row.shape, row.dtype), _draw(jax.random.fold_in(key, 2), A, row.shape, row.dtype)
     slope_fn = jax.grad(lambda parts: _energy(A, _joined(parts), y))
-    slope, curvature = quick_jit(lambda x, v: jax.jvp(slope_fn, (x,), (v,)))(_parts(x), _parts(v))
+    slope, curvature = jax.jit(lambda x, v: jax.jvp(slope_fn, (x,), (v,)))(_parts(x), _parts(v))
     _assert_close(_joined(slope), _adjoint(A, _sum(_apply(A, x), y, -1)))
     _assert_close(_joined(curvature), _adjoint(A, _apply(A, v)))
 
@@ -220,7 +219,7 @@ def test_gradient_for_leaves(key, row):
         assert not any(np.any(leaf) for leaf in gradient)
         return
     for loss in (lambda values: linalg.vdot(rebuild(values)(x), y), lambda values: linalg.vdot(rebuild(values).adjoint(y), x)):
-        both = quick_jit(jax.value_and_grad(loss))
+        both = jax.jit(jax.value_and_grad(loss))
         moved = [both(_sum(values, direction, h))[0] for h in (1e-6, -1e-6)]
         difference, slope = (moved[0] - moved[1]) / 2e-6, _inner(both(values)[1], direction)
         # central differences with step 1e-6 are good to about 1e-10 / 1e-6 of the loss
@@ -238,7 +237,7 @@ def test_mixed_derivative(key, row):
     if row.constant:
         pytest.skip("its leaves take no derivative")
 
-    @quick_jit
+    @jax.jit
     def explicit(values):
         A = rebuild(values)
         return linalg.vdot(A.adjoint(jax.tree.map(jnp.subtract, A(x), y)), v)
@@ -248,7 +247,7 @@ def test_mixed_derivative(key, row):
         return linalg.vdot(parts, _parts(v))
 
     difference = (explicit(_sum(values, direction, 1e-6)) - explicit(_sum(values, direction, -1e-6))) / 2e-6
-    forward, backward = quick_jit(lambda values: (jax.jvp(slope, (values,), (direction,))[1], jax.grad(slope)(values)))(values)
+    forward, backward = jax.jit(lambda values: (jax.jvp(slope, (values,), (direction,))[1], jax.grad(slope)(values)))(values)
     assert np.abs(forward - _inner(backward, direction)) <= 1e-10 * (np.abs(forward) + _norm(x))
     # central differences with step 1e-6, as for the gradient
     assert np.abs(difference - forward) <= 1e-5 * (np.abs(forward) + _norm(y) * _norm(v))
@@ -260,7 +259,7 @@ def test_compiles_once(key, row):
     x, _ = _draw(key, A, row.shape, row.dtype)
     traces = []
 
-    @quick_jit
+    @jax.jit
     def apply(A, x):
         traces.append(1)
         return A(x)

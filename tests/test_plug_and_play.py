@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rows_plug_and_play as plug
-from quick import quick_jit
 from solver_row import Dense
 
 from medjax import linalg
@@ -52,7 +51,7 @@ def test_images_reach_the_exact_map(key, make):
     def exact(C):
         return (mean.ravel() + C @ w.T @ np.linalg.solve(w @ C @ w.T + spread, data - w @ mean.ravel())).reshape(shape)
 
-    @quick_jit
+    @jax.jit
     def answers(y):
         D = gaussian(mean, covariance)
         methods = {
@@ -74,7 +73,7 @@ def test_what_was_not_measured_has_no_part():
     """sigma_y infinite and y NaN is the same as a row less, for data step, gradient and objective."""
     A, y, sigma_y, _, _, sigma, strength = THETA
 
-    @quick_jit
+    @jax.jit
     def answers():
         solvers = [
             pnp_gradient_step(operator, data, spread, plug.prior(THETA), sigma, strength, tolerance=1e-12)
@@ -97,7 +96,7 @@ def test_dpir_tends_to_the_map_as_its_noise_falls():
         solver = dpir(A, y, sigma_y, plug.prior(THETA), 2.0, sigma_min, num_steps, strength, tolerance=1e-9)
         return iterate(solver, START, 4000).x
 
-    found = quick_jit(jax.vmap(run))(jnp.array([0.2, 0.1, 0.05]), jnp.array([4000, 4000, 4000]))
+    found = jax.jit(jax.vmap(run))(jnp.array([0.2, 0.1, 0.05]), jnp.array([4000, 4000, 4000]))
     gaps = np.linalg.norm(found - plug.exact_map(THETA, None)[None], axis=1)
     assert np.all(np.abs(gaps[:-1] / gaps[1:] - 4) < 0.3) and gaps[-1] < 4e-3, gaps  # orders of a limit, not yet there
 
@@ -106,7 +105,7 @@ def test_dpir_keeps_the_schedule_of_its_paper():
     """sigma_k evenly in the logarithm, then at rest; alpha_k = lambda sigma^2 / sigma_k^2."""
     y, sigma_y = 2 * START, 0.3
     solver = dpir(identity(), y, sigma_y, lambda x, sigma: sigma * START, 0.8, 0.1, 4, tolerance=1e-12)
-    step, state, previous = quick_jit(solver.step), solver.init(START), START
+    step, state, previous = jax.jit(solver.step), solver.init(START), START
     for sigma in (0.8, 0.4, 0.2, 0.1, 0.1):
         state, _ = step(state)
         alpha = 0.23 * sigma_y**2 / sigma**2
@@ -118,7 +117,7 @@ def test_noise_level_and_step_are_tied():
     """sigma^2 = strength step: whichever is named; without either the step is 1 / ||A / sigma_y||^2, at most 4 % less."""
     A, y, sigma_y, *_, strength = THETA
 
-    @quick_jit
+    @jax.jit
     def first(sigma, step_size):
         named = {"sigma": sigma}, {"step_size": step_size}, {}
         solvers = [pnp_pgm(A, y, sigma_y, lambda x, sigma: x * sigma, strength=strength, **given) for given in named]
@@ -147,7 +146,7 @@ def test_momentum_pays():
         solver = pnp_pgm(A, y, sigma_y, plug.prior(THETA), step_size=1 / plug.curvature(THETA), accelerate=accelerate, strength=0.01)
         return iterate_until(solver, START, 1e-10, 3000)[1]
 
-    slow, fast = quick_jit(lambda: (count(False), count(True)))()
+    slow, fast = jax.jit(lambda: (count(False), count(True)))()
     assert slow.converged and fast.converged and 3 * fast.num_steps < slow.num_steps
 
 
@@ -156,7 +155,7 @@ def test_a_loose_data_step_does_not_move_the_limit():
     A, y, sigma_y, _, _, sigma, strength = THETA
     prior, loose = plug.prior(THETA), {"tolerance": 0.5, "num_krylov": 1}
 
-    @quick_jit
+    @jax.jit
     def answers():
         return (
             iterate(pnp_admm(A, y, sigma_y, prior, sigma, strength, **loose), START, 400).x,
@@ -182,7 +181,7 @@ def test_gradient_step_denoiser_is_a_gradient(key):
     precision = jnp.asarray(np.linalg.inv(covariance + 0.16 * np.eye(5)))
     pair = jnp.stack([x, 2 - x], 1)
 
-    @quick_jit
+    @jax.jit
     def told(x):
         found = gradient_step_denoiser(network)
         removed, jacobian = x - network(x, 0.4), jax.jacobian(network)(x, 0.4)
@@ -218,7 +217,7 @@ def test_gradient_step_falls_also_where_the_potential_is_not_convex():
     def record(state, info):
         return objective(state.x), state.step_size, info.change
 
-    state, outcome = quick_jit(lambda: iterate_until(solver, START, 1e-12, 2000, record))()
+    state, outcome = jax.jit(lambda: iterate_until(solver, START, 1e-12, 2000, record))()
     values, steps, changes = (np.asarray(h)[: int(outcome.num_steps)] for h in outcome.history)
     assert outcome.converged and values[-1] < objective(START)
     assert np.all(np.diff(values) <= 1e-11 * abs(values[0])) and np.allclose(state.objective, values[-1], rtol=1e-12)
@@ -242,7 +241,7 @@ def test_red_of_an_exact_denoiser_is_a_stationary_point():
     def objective(x):
         return jnp.sum(((A(x) - y) / sigma_y) ** 2) / 2 - jnp.sum(jax.nn.logsumexp(blurred(x, sigma), 1))
 
-    @quick_jit
+    @jax.jit
     def answers():
         solvers = [red(A, y, sigma_y, denoise, sigma, method=method) for method in ("fixed_point", "gradient")]
         return [iterate(solver, START, 2000).x for solver in solvers]

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from rows_posterior import METHODS, draw, prepared
 
 from medjax.diffusion.gaussian import gaussian
@@ -73,7 +72,7 @@ def test_every_operator(key, row, name):
         few = row._replace(particles=4) if row.particles else row
         return draw(key, few, A, y, sigma_y, gaussian_suite.denoiser(shape), jnp.full(shape, gaussian_suite.MEAN), 1, num_steps=6)
 
-    x = quick_jit(run)(key, A, y)[0]
+    x = jax.jit(run)(key, A, y)[0]
     assert x.shape == shape and jnp.all(jnp.isfinite(x))
     assert norm(y - A(x)) < (0.8 if row.spread[1] < 1.1 else 3) * distance
 
@@ -89,8 +88,8 @@ def test_derivatives(key, row):
         x = draw(key, few, _line(taps * (1 + pair[1])), y, pair[0], gaussian(MEAN, COVARIANCE), MEAN, 1, num_steps=4)
         return jnp.sum(x[0] * jnp.cos(PLACES))
 
-    at, run = jnp.array([0.2, 0.1]), quick_jit(value)
-    gradient = quick_jit(jax.grad(value))(at)
+    at, run = jnp.array([0.2, 0.1]), jax.jit(value)
+    gradient = jax.jit(jax.grad(value))(at)
     for i in range(2):
         change = 1e-5 * jnp.eye(2)[i]
         difference = (run(at + change) - run(at - change)) / 2e-5

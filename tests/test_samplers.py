@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.karras import karras
 from medjax.diffusion.mixture import mixture
@@ -98,7 +97,7 @@ def denoiser(name):
 @functools.cache
 def stepper(name):
     """One step, compiled alone."""
-    return quick_jit(lambda key, x, state, sigma, sigma_next: KERNELS[name][0].step(key, x, state, sigma, sigma_next, denoiser(name)))
+    return jax.jit(lambda key, x, state, sigma, sigma_next: KERNELS[name][0].step(key, x, state, sigma, sigma_next, denoiser(name)))
 
 
 def by_hand(key, name, sigmas, x):
@@ -125,7 +124,7 @@ def test_law(key, name):
     """Mean and variance of x0 + LOW n after 100 steps, over 1,500 samples of 8 pixels of each kind; `test_order` has the deterministic kernels."""
     kernel, order, _ = KERNELS[name]
     start, sigmas = draw(key, 1500).astype(jnp.float32), uneven_levels(100, 0.0)
-    end = quick_jit(jax.vmap(lambda k, x: sample(k, kernel, denoiser(name), sigmas, x)))(jax.random.split(key, 1500), start)
+    end = jax.jit(jax.vmap(lambda k, x: sample(k, kernel, denoiser(name), sigmas, x)))(jax.random.split(key, 1500), start)
     std = jnp.sqrt(VARIANCES + LOW**2)
     assert np.allclose(end.mean((0, 2)), MEAN[:, 0], atol=4 * np.max(std) / 110)  # four standard errors of a mean of 12,000
     tolerance = 0.02 + (0.05 if order == 1 else 0)  # Monte Carlo error .006; the first-order bias at 100 steps is 2-5 %
@@ -143,7 +142,7 @@ def test_order(name, prior):
     else:
         start, denoise = jnp.linspace(-25, 25, 32), mixed_pixels
         exact = mixed_path(start, HIGH, LOW)
-    run = quick_jit(lambda x, sigmas: sample(jax.random.key(0), kernel, denoise, sigmas, x))
+    run = jax.jit(lambda x, sigmas: sample(jax.random.key(0), kernel, denoise, sigmas, x))
     errors = [jnp.linalg.norm(run(start, uneven_levels(num_steps, 0.4)) - exact) for num_steps in (80, 160)]
     assert abs(jnp.log2(errors[0] / errors[1]) - order) < 0.25  # the next order's share at 80 steps
 
@@ -168,9 +167,9 @@ def test_composes(key, name):
     def one(k, x):
         return sample(k, KERNELS[name][0], denoiser(name), sigmas, x)
 
-    run, direction = quick_jit(jax.vmap(one)), jnp.cos(jnp.arange(32.0)).reshape(SHAPE)
+    run, direction = jax.jit(jax.vmap(one)), jnp.cos(jnp.arange(32.0)).reshape(SHAPE)
     assert np.allclose(run(keys, x), [by_hand(k, name, sigmas, v) for k, v in zip(keys, x, strict=True)], rtol=0, atol=1e-10)
-    gradient = quick_jit(jax.grad(lambda x: jnp.sum(one(keys[0], x) ** 2)))(x[0])
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(one(keys[0], x) ** 2)))(x[0])
     ends = run(keys[jnp.zeros(2, int)], x[:1] + 1e-5 * jnp.array([1, -1])[:, None, None] * direction[None])
     assert np.allclose(jnp.sum(gradient * direction), jnp.subtract(*jnp.sum(ends**2, (1, 2))) / 2e-5, rtol=1e-5)  # central difference in f64
     assert jax.eval_shape(one, keys[0], jnp.float32(x[0])).dtype == jnp.float32
@@ -195,7 +194,7 @@ def test_is_differentiable_by_its_option(key, make, value):
     def fn(option, scale):
         return jnp.sum(sample(key, make(option), gaussian_pixels, scale * levels, x) ** 2)
 
-    gradient, run = quick_jit(jax.grad(fn, argnums=(0, 1)))(value, 1.0), quick_jit(fn)
+    gradient, run = jax.jit(jax.grad(fn, argnums=(0, 1)))(value, 1.0), jax.jit(fn)
     for i, step in enumerate(((1e-5, 0.0), (0.0, 1e-5))):
         low, high = (run(value + sign * step[0], 1.0 + sign * step[1]) for sign in (-1, 1))
         assert np.allclose(gradient[i], (high - low) / 2e-5, rtol=1e-5)
@@ -248,16 +247,14 @@ DIFFUSERS = {
 def test_unipc_is_that_of_diffusers(order, variant):
     """Eight uneven steps on the mixture by `UniPCMultistepScheduler` of diffusers 0.42, computed in double precision."""
     sigmas = jnp.array([10.0, 7.0, 4.0, 2.5, 1.2, 0.7, 0.3, 0.15, 0.1])
-    got = quick_jit(lambda x: sample(jax.random.key(0), unipc(order, variant), mixed_pixels, sigmas, x))(jnp.array([-15.0, -10.0, 0.0, 15.0]))
+    got = jax.jit(lambda x: sample(jax.random.key(0), unipc(order, variant), mixed_pixels, sigmas, x))(jnp.array([-15.0, -10.0, 0.0, 15.0]))
     assert np.allclose(got, DIFFUSERS[order, variant], rtol=0, atol=1e-10)
 
 
 def test_langevin_keeps_its_level():
     """Many steps on independent pixels of variance V at noise sigma: (V + sigma^2) / (1 - snr^2), whatever the start and sigma_next."""
     kernel, variance, sigma = langevin(snr=0.3, num_steps=60), 2.0, 0.7
-    end, _ = quick_jit(lambda x: kernel.step(jax.random.key(1), x, (), sigma, 0.0, lambda x, s: variance / (variance + s**2) * x))(
-        jnp.ones((128, 128))
-    )
+    end, _ = jax.jit(lambda x: kernel.step(jax.random.key(1), x, (), sigma, 0.0, lambda x, s: variance / (variance + s**2) * x))(jnp.ones((128, 128)))
     assert np.allclose(jnp.var(end), (variance + sigma**2) / (1 - 0.3**2), rtol=0.04)  # standard error .011
 
 
@@ -270,7 +267,7 @@ def test_renoise_has_its_own_law(key, zeta):
         gain = variances / (variances + sigma**2)
         exact = (gain + sigma_next * np.sqrt(1 - zeta) * (1 - gain) / sigma) ** 2 * exact + zeta * sigma_next**2
     start = draw(key, 1000).astype(jnp.float32)
-    end = quick_jit(jax.vmap(lambda k, x: sample(k, renoise(zeta), gaussian_pixels, sigmas, x)))(jax.random.split(key, 1000), start)
+    end = jax.jit(jax.vmap(lambda k, x: sample(k, renoise(zeta), gaussian_pixels, sigmas, x)))(jax.random.split(key, 1000), start)
     assert np.allclose(end.std((0, 2)), np.sqrt(exact)[:, 0], rtol=0.03)  # standard error .008
     assert np.all(exact < variances + LOW**2)
 
@@ -285,7 +282,7 @@ def test_consistency_is_exact_in_any_number_of_steps(key, sigma_min):
     start = draw(key, 1000)
     for last in (0.5, 0.0):
         sigmas = jnp.array([HIGH, 1.0, last])
-        end = quick_jit(jax.vmap(lambda k, x, s=sigmas: sample(k, consistency(sigma_min), end_at, s, x)))(jax.random.split(key, 1000), start)
+        end = jax.jit(jax.vmap(lambda k, x, s=sigmas: sample(k, consistency(sigma_min), end_at, s, x)))(jax.random.split(key, 1000), start)
         assert np.allclose(end.std((0, 2)), jnp.sqrt(VARIANCES + max(last, sigma_min) ** 2)[:, 0], rtol=0.03)  # standard error .008
 
 
@@ -365,8 +362,8 @@ def test_runge_kutta_is_a_step_of_diffrax(key, solver):
         term = diffrax.ODETerm(lambda level, x, _: (x - mixed_pixels(x, level)) / level)
         return method.step(term, 2.0, 1.2, x, None, method.init(term, 2.0, 1.2, x, None), made_jump=False)[0]
 
-    got, _ = quick_jit(lambda x: runge_kutta(solver).step(key, x, (), 2.0, 1.2, mixed_pixels))(x)
-    assert np.allclose(got, quick_jit(exact)(x), rtol=0, atol=1e-12)
+    got, _ = jax.jit(lambda x: runge_kutta(solver).step(key, x, (), 2.0, 1.2, mixed_pixels))(x)
+    assert np.allclose(got, jax.jit(exact)(x), rtol=0, atol=1e-12)
 
 
 def test_runge_kutta_says_what_is_missing(monkeypatch):

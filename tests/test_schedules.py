@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, linear_betas
 from medjax.diffusion.gaussian import gaussian
@@ -96,7 +95,7 @@ def test_every_network_becomes_the_exact_denoiser(key, schedule, truth):
 
     wrappers = {"eps": from_eps, "v": from_v, "x0": from_x0, "score": from_score, "velocity": from_velocity}
 
-    @quick_jit
+    @jax.jit
     def answers(coefficients):
         sigma = coefficients[1] / coefficients[0]
         wrapped = [wrap(network(kind, coefficients), schedule)(x, sigma) for kind, wrap in wrappers.items()]
@@ -152,7 +151,7 @@ def test_levels(schedule, truth):
 
 def test_log_normal_levels(key):
     """Each level is log-normal (mean and spread over 3000 draws of 4), the batch is stratified."""
-    draws = jnp.log(quick_jit(jax.vmap(lambda k: log_normal(k, 4, -1.2, 0.7)))(jax.random.split(key, 3000)))
+    draws = jnp.log(jax.jit(jax.vmap(lambda k: log_normal(k, 4, -1.2, 0.7)))(jax.random.split(key, 3000)))
     assert abs(draws.mean() + 1.2) < 4 * 0.7 / 3000**0.5 and abs(draws.std() - 0.7) < 0.02  # four standard errors
     edges = jnp.log(log_normal(key, 1000, -1.2, 0.7))
     assert jnp.all(jnp.diff(edges) > 0) and abs(jnp.mean(edges) + 1.2) < 1e-2  # one in each of 1000 quantiles

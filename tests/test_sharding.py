@@ -5,10 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from quick import OPTIONS
-
 ROOT = Path(__file__).parents[1]
-FLAGS = {"xla_force_host_platform_device_count": 8, **OPTIONS}
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
@@ -51,7 +48,7 @@ print("equal", len(runs))
 
 def test_samples_are_equal_on_a_mesh():
     """Every kernel, and mmps as one guide, to 1e-10 in double precision; no way gathers the samples on one device."""
-    flags = " ".join(f"--{name}={str(value).lower()}" for name, value in FLAGS.items())
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", "XLA_FLAGS": flags}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     words = [sys.executable, "-W", "error", "-c", PROGRAM]

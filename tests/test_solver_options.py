@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import rows_least_squares as least
 import rows_solvers as rows
-from quick import quick_jit
 from solver_row import Dense
 
 from medjax import linalg
@@ -28,7 +27,7 @@ REAL = jnp.dtype(float)
 
 def _path(make, theta, x0, num_steps):
     """All iterates, `[steps, n]`."""
-    return quick_jit(lambda theta: iterate_until(make(theta), x0, -1.0, num_steps, lambda state, _: state.x)[1].history)(theta)
+    return jax.jit(lambda theta: iterate_until(make(theta), x0, -1.0, num_steps, lambda state, _: state.x)[1].history)(theta)
 
 
 def test_krylov_methods_are_one():
@@ -45,12 +44,12 @@ def test_minimum_norm(method):
     w, y = np.array(rows.normal(jax.random.key(1), (5, 8), REAL)), jnp.arange(1.0, 6.0)
     sigma = jnp.array([1.0, 2.0, jnp.inf, 1.0, 0.5])
     solver = method(Dense(jnp.asarray(w)), y, sigma)
-    state, outcome = quick_jit(lambda: iterate_until(solver, jnp.zeros(8), 1e-12, 20))()
+    state, outcome = jax.jit(lambda: iterate_until(solver, jnp.zeros(8), 1e-12, 20))()
     w[2] = 0
     assert bool(outcome.converged) and np.allclose(state.x, np.linalg.pinv(w) @ np.asarray(y), rtol=1e-9, atol=1e-9)
 
 
-@quick_jit
+@jax.jit
 def _krylov(w, y, start):
     makers = (lambda: cgls(Dense(w), y), lambda: lsqr(Dense(w), y), lambda: conjugate_gradient(lambda x: w.T @ (w @ x), w.T @ y))
     return [iterate_until(make(), start, -1.0, 35) for make in makers]
@@ -90,7 +89,7 @@ def test_momentum_is_worth_it():
     """Curvatures from 1 to 1/1000: FISTA keeps within 2 L |x_0 - x*|^2 / (k + 1)^2 where steps without it do not, and restarts make it linear."""
     curvature = jnp.array([1.0, 1e-2, 1 / 300, 1e-3])
 
-    @quick_jit
+    @jax.jit
     def run():
         makers = [lambda r=r: fista(lambda x: curvature * x, lambda v, _: v, 1.0, r) for r in (False, True)]
         makers.append(lambda: proximal_gradient(lambda x: curvature * x, lambda v, _: v, 1.0))
@@ -124,7 +123,7 @@ def test_backtracking_stays_in_the_domain(method):
         "fista": lambda: fista(jax.grad(value), lambda v, _: v, 10.0, True, value),
         "gradient_descent": lambda: gradient_descent(value),
     }
-    state, outcome = quick_jit(lambda x0: iterate_until(makers[method](), x0, 1e-10, 3000))(jnp.ones(3))
+    state, outcome = jax.jit(lambda x0: iterate_until(makers[method](), x0, 1e-10, 3000))(jnp.ones(3))
     assert bool(outcome.converged) and not bool(outcome.diverged)
     assert jnp.all(w @ state.x > 0) and linalg.norm(jax.grad(value)(state.x)) < 1e-6
 
@@ -141,14 +140,14 @@ def test_pdhg_takes_blocks_and_array_steps():
 
     solver = pdhg(lambda x: (w @ x, x), lambda q: w.T @ q[0] + q[1], lambda v, tau: v, prox_f_conj, tau, sigma)
     wanted = rows.lasso_optimum((Dense(w), y, strength), None)
-    state, outcome = quick_jit(lambda: iterate_until(solver, jnp.zeros(6), 1e-12, 20000))()
+    state, outcome = jax.jit(lambda: iterate_until(solver, jnp.zeros(6), 1e-12, 20000))()
     assert bool(outcome.converged) and float(outcome.step_ratio) <= 1 and np.allclose(state.x, wanted, rtol=0, atol=1e-8)
 
 
 def test_a_rest_of_the_primal_is_no_end():
     """From 0 the first step of x is 0, for the strength is large; the dual moves, and the run must not stop."""
     theta = (Dense(jnp.array([[1.0, 0.9], [0.9, 1.0]])), jnp.array([1.0, 0.2]), jnp.asarray(0.55))
-    state, outcome = quick_jit(lambda: iterate_until(rows._pdhg(theta, 1.0), jnp.zeros(2), 1e-12, 5000, lambda s, _: s.x))()
+    state, outcome = jax.jit(lambda: iterate_until(rows._pdhg(theta, 1.0), jnp.zeros(2), 1e-12, 5000, lambda s, _: s.x))()
     assert np.array_equal(outcome.history[0], np.zeros(2)) and float(linalg.norm(state.x)) > 0.1
     assert np.allclose(state.x, rows.lasso_optimum(theta, None), rtol=0, atol=1e-8)
 
@@ -156,7 +155,7 @@ def test_a_rest_of_the_primal_is_no_end():
 def test_a_rest_with_momentum_is_no_end():
     """(x - 5.01)^2 / 2 + 5 |x| has its minimum at 0.01; momentum carries z so far that x is 0 twice."""
     solver = fista(lambda x: x - 5.01, lambda v, tau: rows.soft(v, 5 * tau), 0.1)
-    state, outcome = quick_jit(lambda: iterate_until(solver, jnp.ones(1), 1e-9, 5000, lambda s, _: s.x))()
+    state, outcome = jax.jit(lambda: iterate_until(solver, jnp.ones(1), 1e-9, 5000, lambda s, _: s.x))()
     x = np.asarray(outcome.history)[:, 0]
     assert np.any((x[1:] == 0) & (x[:-1] == 0)) and abs(float(state.x[0]) - 0.01) < 1e-6
 
@@ -167,7 +166,7 @@ def test_admm_balances_its_residuals(rho):
     theta, x0 = rows.lasso(jax.random.key(1), REAL)
     wanted = rows.lasso_optimum(theta, None)
 
-    @quick_jit
+    @jax.jit
     def run(rho):
         solvers = [admm(rows.prox_data(theta), rows._soft(theta), rho, balance=balance) for balance in (True, False)]
         return iterate(solvers[0], x0, 100).x, iterate(solvers[1], x0, 1000).x
@@ -180,7 +179,7 @@ def test_half_quadratic_nears_the_constrained_optimum_as_mu_grows():
     """The envelope is off by at most strength^2 n / (2 mu): an error of the order of 1 / mu."""
     theta, x0 = rows.lasso(jax.random.key(1), REAL)
     wanted = rows.lasso_optimum(theta, None)
-    run = quick_jit(lambda mu: iterate(half_quadratic(rows.prox_data(theta), rows._soft(theta), mu), x0, 30000).x)
+    run = jax.jit(lambda mu: iterate(half_quadratic(rows.prox_data(theta), rows._soft(theta), mu), x0, 30000).x)
     errors = [np.linalg.norm(run(mu) - wanted) for mu in (1e1, 1e2, 1e3)]
     assert 5 < errors[0] / errors[1] < 20 and 5 < errors[1] / errors[2] < 20
 
@@ -191,7 +190,7 @@ def test_admm_is_douglas_rachford():
     first = admm(rows.prox_data(theta), rows._soft(theta), 5.0, relaxation=1.5)
     second = douglas_rachford(rows.prox_data(theta), rows._soft(theta), 0.2, relaxation=1.5)
 
-    @quick_jit
+    @jax.jit
     def run(x0):
         start = first.step(first.init(x0))[0]
         return iterate(first, x0, 8), iterate(second, start.z + start.y / 5, 7)
@@ -210,7 +209,7 @@ def test_lasso_equals_scikit_learn():
     wanted = linear_model.Lasso(20.0 / 100, fit_intercept=False, tol=1e-14, max_iter=1000000).fit(np.asarray(w), np.asarray(theta[1])).coef_
     assert np.allclose(rows.lasso_optimum(theta, None), wanted, rtol=0, atol=1e-6 * np.max(np.abs(wanted)))
     for make in (rows._fista_restart, rows._pdhg):
-        x = quick_jit(lambda make=make: iterate_until(make(theta, 1.0), jnp.zeros(60), 1e-13, 100000)[0].x)()
+        x = jax.jit(lambda make=make: iterate_until(make(theta, 1.0), jnp.zeros(60), 1e-13, 100000)[0].x)()
         assert np.allclose(x, wanted, rtol=0, atol=1e-6 * np.max(np.abs(wanted)))
         assert 0 < np.sum(np.asarray(x) == 0) < 60
 

@@ -12,7 +12,6 @@ import rows_reconstructions
 import rows_solvers
 import rows_tomography
 from jax.extend.core import jaxprs_in_params
-from quick import quick_jit
 
 from medjax import implicit
 from medjax.iterate import iterate, iterate_until
@@ -60,7 +59,7 @@ def _case(name, dtype):
 
         return iterate_until(_make(row, theta, stretch), x0, tolerance, 3 * row.num_steps, record)
 
-    return row, both, quick_jit(jax.vmap(run, (0, 0, 0, None, None))), traces
+    return row, both, jax.jit(jax.vmap(run, (0, 0, 0, None, None))), traces
 
 
 def _pick(tree, index):
@@ -97,7 +96,7 @@ def test_keeps_its_theorem(name):
     if row.limit is None and row.falls is None:
         pytest.skip("no theorem in the row")
     _, outcome = _run(name)
-    bounds = quick_jit(lambda problem, k: row.limit(*problem)[1](k))
+    bounds = jax.jit(lambda problem, k: row.limit(*problem)[1](k))
     for i, seen in enumerate(zip(outcome.history["limit"], outcome.history["falls"], strict=True)):
         limit, falls = seen
         if row.limit:
@@ -168,7 +167,7 @@ def test_single_precision_and_one_program(name):
         traces.append(1)
         return iterate(_make(row, theta, 1.0), x0, num_steps)
 
-    compiled = quick_jit(run)
+    compiled = jax.jit(run)
     for i, num_steps in enumerate((row.num_steps, 3 * row.num_steps)):
         state = jax.tree.map(np.asarray, compiled(*_pick((theta, x0), i), num_steps))
         assert {a.dtype.name for a in jax.tree.leaves(state) if a.size >= state.x.size} == {"float32"}  # optax has wider scalars
@@ -198,7 +197,7 @@ def test_gradients_are_true(name):
     def answer(theta, backward):
         return implicit.solution(lambda t: _make(row, t, 1.0), theta, x0, tolerance=1e-13, max_steps=row.num_steps, backward=backward).x
 
-    grads = [quick_jit(jax.grad(lambda t, way=way: _loss(answer(t, way))))(theta) for way in row.backward]
+    grads = [jax.jit(jax.grad(lambda t, way=way: _loss(answer(t, way))))(theta) for way in row.backward]
     leaves, tree = jax.tree.flatten(theta)
     for i, leaf in enumerate(leaves):
         direction = np.asarray(rows_solvers.normal(jax.random.key(i), leaf.shape, leaf.dtype))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from rows_tomography import Scan
 from solver_row import Dense
 
@@ -39,7 +38,7 @@ def _scan(model="joseph", num_views=NUM_VIEWS):
 @functools.cache
 def _matrix():
     """The same with Joseph's model as a matrix `[views, detectors, pixels]`, of which programs are compiled at once."""
-    columns = quick_jit(jax.vmap(_scan()))(jnp.eye(SIZE**2).reshape(-1, SIZE, SIZE))
+    columns = jax.jit(jax.vmap(_scan()))(jnp.eye(SIZE**2).reshape(-1, SIZE, SIZE))
     return Scan(jnp.moveaxis(columns, 0, -1))
 
 
@@ -57,7 +56,7 @@ def _emission(A, image, mean=40.0):
 
 def _run(make, *args):
     """`make(A, y) -> Solver`; the state after a number of steps, by one program for all numbers."""
-    return quick_jit(lambda A, y, x0, n: iterate(make(A, y), x0, n).x)(*args)
+    return jax.jit(lambda A, y, x0, n: iterate(make(A, y), x0, n).x)(*args)
 
 
 def _log_likelihood(A, y, background, x):
@@ -93,7 +92,7 @@ def test_sirt_falls_for_both_models(key, model):
         residual = A(state.x) - y
         return linalg.vdot(residual, rows * residual)
 
-    run = quick_jit(lambda y, relaxation: iterate_until(sirt(A, y, relaxation), jnp.zeros((SIZE, SIZE)), -1.0, 60, record)[1])
+    run = jax.jit(lambda y, relaxation: iterate_until(sirt(A, y, relaxation), jnp.zeros((SIZE, SIZE)), -1.0, 60, record)[1])
     for relaxation in (0.5, 1.95):
         outcome = run(y, relaxation)
         assert jnp.all(jnp.diff(outcome.history) < 0) and outcome.history[-1] < 0.7 * outcome.history[0]
@@ -176,7 +175,7 @@ def test_mlem_is_the_constrained_maximum(key):
     def record(state, _):
         return _log_likelihood(A, y, 1.0, state.x)
 
-    state, outcome = quick_jit(lambda A, y: iterate_until(mlem(A, y, 1.0), jnp.ones(8), -1.0, 3000, record))(A, y)
+    state, outcome = jax.jit(lambda A, y: iterate_until(mlem(A, y, 1.0), jnp.ones(8), -1.0, 3000, record))(A, y)
     history = outcome.history
     assert jnp.all(jnp.diff(history) >= -1e-13 * jnp.abs(history[0])) and history[-1] > history[0]
     slope = A.adjoint(y / (A(state.x) + 1) - 1) / A.adjoint(jnp.ones(20))
@@ -245,7 +244,7 @@ def test_fista_tv_holds_no_more_for_more_steps():
         return iterate(solver, jnp.zeros((SIZE, SIZE)), num_steps).x
 
     y, images = jnp.ones((NUM_VIEWS, NUM_DETECTORS)), 8 * SIZE**2
-    compiled = quick_jit(run).lower(A, y, 20).compile()
+    compiled = jax.jit(run).lower(A, y, 20).compile()
     for num_steps in (20, 200):
         assert jnp.all(jnp.isfinite(compiled(A, y, num_steps)))
     assert len(traces) == 1
@@ -262,8 +261,8 @@ def test_the_ellipses_of_dival_are_measured_as_they_say():
     for each, size in ((A, 128), (fine.outer, 400)):
         assert np.allclose(each.angles, np.pi * np.arange(1, 60, 2) / 60) and each.image_size * each.pixel_size == 128 == size * each.pixel_size
         assert each.num_detectors == 183 and np.isclose(each.num_detectors * each.detector_spacing, 2 * 90.50967) and each.detector_offset == 0
-    image, y, sigma = quick_jit(module.ellipses_scan)(fine, jax.random.key(2))
-    clean = quick_jit(fine.__call__)(image)
+    image, y, sigma = jax.jit(module.ellipses_scan)(fine, jax.random.key(2))
+    clean = jax.jit(fine.__call__)(image)
     assert jnp.min(image) == 0 and jnp.max(image) == 1
     assert jnp.allclose(sigma, 0.025 * jnp.mean(jnp.abs(clean)), rtol=1e-12)
     assert abs(jnp.std(y - clean) / sigma - 1) < 0.05  # the standard error is 1 / sqrt(2 * 5490)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.phantoms.texture import texture
 from medjax.phantoms.torso import LABELS, torso
@@ -31,7 +30,7 @@ def keys():
 
 @pytest.fixture(scope="module")
 def draw():
-    return quick_jit(lambda keys: jax.lax.map(lambda key: torso(key, 128, num_nodules=1), keys, batch_size=8))
+    return jax.jit(lambda keys: jax.lax.map(lambda key: torso(key, 128, num_nodules=1), keys, batch_size=8))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def torsos(keys, draw):
 
 @pytest.fixture(scope="module")
 def halves(keys):
-    halved = quick_jit(lambda keys: jax.lax.map(lambda key: torso(key, 64, num_nodules=1), keys, batch_size=8))
+    halved = jax.jit(lambda keys: jax.lax.map(lambda key: torso(key, 64, num_nodules=1), keys, batch_size=8))
     return jax.tree.map(np.asarray, halved(keys))
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from quick import quick_jit
 
 from medjax.config import Prior, Spec, build, taken
 from medjax.diffusion.edm import edm
@@ -28,10 +27,10 @@ def trainer():
     def draw(key):
         return jnp.zeros((16, 16), jnp.float32).at[:8, :8].set(jax.random.normal(key, (), jnp.float32))
 
-    params = quick_jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
+    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((16, 16), jnp.float32), jnp.float32(0))
     optimizer = make_optimizer(1e-2, 2, 10, 1.0)
     loss_fn = score_matching(lambda p: edm(lambda x, s: network.apply(p, x, s), 0.5), 0.5)
-    step = quick_jit(train_step(loss_fn, optimizer, draw, 2, 0.9))
+    step = jax.jit(train_step(loss_fn, optimizer, draw, 2, 0.9))
     return SimpleNamespace(state=initial_state(params, optimizer), step=step, key=jax.random.key(7))
 
 
@@ -129,7 +128,7 @@ def test_every_loss_of_a_config_trains_its_denoiser(monkeypatch, spec):
     config = Prior((8,), Spec("torso"), Spec("hounsfield"), Spec("unet"), sigma_data=0.5, mean=0.2, checkpoint="")
     batch, key = 0.2 + 1.5 * jax.random.normal(jax.random.key(1), (16, 8)), jax.random.key(2)  # thrice the sigma_data that is told
     loss_fn = loss(config, spec)
-    step = quick_jit(train_step(lambda params, *_: loss_fn(params, key, batch), optax.adam(0.05), lambda key: jnp.zeros(()), 1, 0.9))
+    step = jax.jit(train_step(lambda params, *_: loss_fn(params, key, batch), optax.adam(0.05), lambda key: jnp.zeros(()), 1, 0.9))
     state, values = initial_state(initialise(config, key), optax.adam(0.05)), []
     for _ in range(20):
         state, metrics = step(key, state)

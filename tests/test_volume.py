@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 
 from medjax.diffusion.edm import edm
 from medjax.diffusion.flow_matching import flow_matching
@@ -55,7 +54,7 @@ def test_slicewise_is_exact_for_independent_slices(axis, at_once):
         found, product = jax.vjp(lambda x: denoise(x), x)
         return found, product(v)[0]
 
-    found, wanted = quick_jit(lambda: (both(lambda x: slicewise(gaussian(mean, covariance), axis, at_once)(x, 0.7)), both(exact)))()
+    found, wanted = jax.jit(lambda: (both(lambda x: slicewise(gaussian(mean, covariance), axis, at_once)(x, 0.7)), both(exact)))()
     assert all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(found, wanted, strict=True))
 
 
@@ -71,7 +70,7 @@ def test_tv_admm_solves_its_convex_problem():
     """The subgradient that the data ask for is one of total variation: lambda D^T u = A^H W (y - A x), |u| <= 1, u = sign(D x) where D x is not 0."""
     A, y, sigma_y, x = _problem()
     kernel = tv_admm(A, y, sigma_y, strength=0.7, rho=4.0, num_admm=3000, num_krylov=60)
-    found, _ = quick_jit(lambda x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None))(x)
+    found, _ = jax.jit(lambda x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None))(x)
     force = np.asarray(A.adjoint((y - A(found)) / sigma_y**2))
     u, jumps = -np.cumsum(force, 0)[:-1] / 0.7, np.diff(np.asarray(found), axis=0)
     assert np.abs(force.sum(0)).max() < 1e-8  # the differences do not see the mean along z
@@ -84,9 +83,9 @@ def test_tv_admm_is_the_prox_of_total_variation():
     """With A = I, line by line along z, by the fast gradient projection of functionals/total_variation."""
     (v,) = _draws(3, SHAPE)
     kernel = tv_admm(identity(), v, 0.5, strength=2.0, rho=4.0, num_admm=400, num_krylov=20)
-    found, _ = quick_jit(lambda x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None))(jnp.zeros(SHAPE))
+    found, _ = jax.jit(lambda x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None))(jnp.zeros(SHAPE))
     prox = functools.partial(total_variation(2.0, 2000, num_axes=1).prox, tau=0.25)
-    lines = quick_jit(jax.vmap(prox, in_axes=1, out_axes=1))(v.reshape(4, 15))
+    lines = jax.jit(jax.vmap(prox, in_axes=1, out_axes=1))(v.reshape(4, 15))
     assert np.allclose(found.reshape(4, 15), lines, rtol=0, atol=1e-6)
 
 
@@ -96,12 +95,12 @@ def test_variables_are_shared_over_the_levels(key):
 
     def run(num_levels, num_admm):
         kernel = diffusion_mbir(A, y, sigma_y, strength=1.5, rho=4.0, num_admm=num_admm, num_krylov=3, prior=STAND)
-        return quick_jit(lambda x: sample(key, kernel, None, jnp.linspace(1, 0, num_levels + 1), x))(x)
+        return jax.jit(lambda x: sample(key, kernel, None, jnp.linspace(1, 0, num_levels + 1), x))(x)
 
     once = run(1, 6)
     assert np.allclose(run(6, 1), once, rtol=0, atol=1e-12)
     kernel = tv_admm(A, y, sigma_y, strength=1.5, rho=4.0, num_krylov=3)
-    forgetful = quick_jit(lambda x: jax.lax.fori_loop(0, 6, lambda _, x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None)[0], x))(x)
+    forgetful = jax.jit(lambda x: jax.lax.fori_loop(0, 6, lambda _, x: kernel.step(None, x, kernel.init(x), 1.0, 0.5, None)[0], x))(x)
     assert np.abs(forgetful - once).max() > 1e-2
 
 
@@ -139,8 +138,8 @@ def test_volume_samplers_follow_their_algorithms(key, make, noisy):
         return sample(key, make(A, y, sigma_y, strength=1.5, rho=4.0, num_krylov=2), prior, sigmas, x)
 
     wanted = _by_hand(key, x, sigmas, noisy)
-    assert np.allclose(quick_jit(run)(x), wanted, rtol=0, atol=1e-10)
-    assert np.allclose(quick_jit(jax.vmap(run))(jnp.stack([0 * x, x]))[1], wanted, rtol=0, atol=1e-10)
+    assert np.allclose(jax.jit(run)(x), wanted, rtol=0, atol=1e-10)
+    assert np.allclose(jax.jit(jax.vmap(run))(jnp.stack([0 * x, x]))[1], wanted, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("make", [diffusion_mbir, dds_volume])
@@ -157,8 +156,8 @@ def test_volume_samples_are_differentiable(key, make):
         return jnp.sum(jnp.sin(run))
 
     theta, direction = (jnp.array(1.5), jnp.array(1.0), jnp.array(0.9), x), (1.0, 0.5, -0.7, jnp.cos(7 * x))
-    gradient = quick_jit(jax.grad(value))(theta)
-    compiled = quick_jit(value)
+    gradient = jax.jit(jax.grad(value))(theta)
+    compiled = jax.jit(value)
     for i, d in enumerate(direction):
         high, low = (compiled((*theta[:i], theta[i] + h * d, *theta[i + 1 :])) for h in (1e-6, -1e-6))
         slope = jnp.sum(gradient[i] * d)
@@ -186,7 +185,7 @@ def test_tpdm_follows_the_mean_of_both_scores(key, every):
     kernel, errors = tpdm(second, ddim(0.0), every=every), []
     for num_steps in (600, 1200):
         sigmas = jnp.append(jnp.geomspace(10.0, 1e-4, num_steps), 0.0)
-        errors.append(np.abs(quick_jit(lambda x, sigmas: sample(key, kernel, first, sigmas, x))(10 * x, sigmas) - exact).max())
+        errors.append(np.abs(jax.jit(lambda x, sigmas: sample(key, kernel, first, sigmas, x))(10 * x, sigmas) - exact).max())
     assert errors[1] < 0.02 * np.abs(exact).max() and 1.7 < errors[0] / errors[1] < 2.3
 
 
@@ -195,12 +194,12 @@ def test_tpdm_takes_turns(key):
     first, second, *_ = _planes()
     (x, y), sigmas = _draws(5, SHAPE, SHAPE), jnp.linspace(2, 0, 8)
     guided = dps(identity(), y, 0.5, zeta=0.3)(first)
-    steps = [quick_jit(lambda key, x, s, t, prior=prior: ddim(1.0).step(key, x, (), s, t, prior)[0]) for prior in (guided, second)]
+    steps = [jax.jit(lambda key, x, s, t, prior=prior: ddim(1.0).step(key, x, (), s, t, prior)[0]) for prior in (guided, second)]
     by_hand = x
     for i, (sigma, following) in enumerate(itertools.pairwise(np.asarray(sigmas))):
         by_hand = steps[i % 3 == 2](jax.random.fold_in(key, i), by_hand, sigma, following)
-    assert np.allclose(quick_jit(lambda x: sample(key, tpdm(second, every=3), guided, sigmas, x))(x), by_hand, rtol=0, atol=1e-12)
-    same, plain = (quick_jit(lambda x, k=k: sample(key, k, first, sigmas, x))(x) for k in (tpdm(first), ddim(1.0)))
+    assert np.allclose(jax.jit(lambda x: sample(key, tpdm(second, every=3), guided, sigmas, x))(x), by_hand, rtol=0, atol=1e-12)
+    same, plain = (jax.jit(lambda x, k=k: sample(key, k, first, sigmas, x))(x) for k in (tpdm(first), ddim(1.0)))
     assert np.allclose(same, plain, rtol=0, atol=1e-12)
 
 
@@ -222,7 +221,7 @@ def test_patchwise_is_exact_for_independent_pixels(shape, patch, stride):
         found, product = jax.vjp(lambda x: denoise(x, 0.8), x)
         return found, product(v)[0]
 
-    found, wanted = quick_jit(lambda: (both(patchwise(denoise, patch, stride)), both(denoise)))()
+    found, wanted = jax.jit(lambda: (both(patchwise(denoise, patch, stride)), both(denoise)))()
     assert all(np.allclose(a, b, rtol=0, atol=1e-10) for a, b in zip(found, wanted, strict=True))
 
 
@@ -230,7 +229,7 @@ def test_positions_and_patches(key):
     """Corners of the image at -1 and 1; a random patch is a piece of image and positions at one place, and every place occurs."""
     where = positions((3, 5))
     assert np.allclose(where[0, 0], -1) and np.allclose(where[-1, -1], 1) and np.allclose(where[1, 2], 0) and np.allclose(where[0, 1], [-1, -0.5])
-    pieces, places = quick_jit(jax.vmap(lambda key: random_patch(key, where[..., 1], (2, 4))))(jax.random.split(key, 64))
+    pieces, places = jax.jit(jax.vmap(lambda key: random_patch(key, where[..., 1], (2, 4))))(jax.random.split(key, 64))
     assert places.shape == (64, 2, 4, 2) and np.allclose(pieces, places[..., 1], rtol=0, atol=1e-12)
     corners = {tuple(corner) for corner in np.round(np.asarray(places[:, 0, 0]), 6)}
     assert corners == {(-1.0, -1.0), (-1.0, -0.5), (0.0, -1.0), (0.0, -0.5)}
@@ -250,7 +249,7 @@ def test_losses_train_on_patches(key, make):
         network = with_positions(module)
         return lambda x, sigma, where=None: edm(lambda h, noise: network(h, noise, where), 0.5)(x, sigma)
 
-    @quick_jit
+    @jax.jit
     def run(key, gain):
         batch = jax.vmap(lambda key: random_patch(key, image, (3, 4)))(jax.random.split(key, 8))
         noisy = image + 0.4 * jax.random.normal(key, image.shape)
