@@ -1,4 +1,5 @@
-"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|mixture] [--methods A,B] [--seeds N].
+"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|mixture] [--methods A,B] [--sizes D,D]
+[--seeds N].
 
 `gaussian`: a correlated Gaussian field at 32 px under six operators, whose posterior is known (tests/gaussian_suite.py). 1,000 samples of
 every method (tests/rows_posterior.py) against the exact mean and standard deviation: the ratio of the standard deviations, the RMS error of the
@@ -13,6 +14,7 @@ Results are added to `docs/calibration.json` as they come, so that a run can be 
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -27,13 +29,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 import gaussian_suite  # noqa: E402
 from race import machine  # noqa: E402
-from rows_posterior import METHODS, PosteriorRow, alone, draw, prepared  # noqa: E402
+from rows_posterior import METHODS, PosteriorRow, alone, draw, guided, prepared  # noqa: E402
 
 from medjax.diffusion.karras import karras  # noqa: E402
 from medjax.diffusion.mixture import mixture  # noqa: E402
+from medjax.guides.dps import dps  # noqa: E402
+from medjax.guides.pigdm import pigdm  # noqa: E402
 from medjax.metrics.calibration import bias, exact_coverage, std_ratio  # noqa: E402
 from medjax.metrics.sliced_wasserstein import sliced_wasserstein  # noqa: E402
 from medjax.report.atomic import write_atomically  # noqa: E402
+from medjax.samplers.ddim import ddim  # noqa: E402
 from medjax.samplers.mcg_diff import mcg_diff  # noqa: E402
 from medjax.samplers.twisted_smc import twisted_smc  # noqa: E402
 from medjax.typing import SVD, Leaf  # noqa: E402
@@ -141,6 +146,8 @@ def mixture_rows():
     """Methods of the mixture: all of METHODS over levels that reach its means, and two by their own protocol."""
     chosen = {name: row for name, row in METHODS.items() if not row.particles and not name.startswith("pnp_dm")}
     rows = {name: row._replace(num_steps=STEPS // row.calls, levels=_wide) for name, row in chosen.items()}
+    rows["pigdm"] = rows["pigdm"]._replace(make=guided(pigdm, lambda: ddim(1.0)))  # the components' own variance, 1
+    rows["dps"] = rows["dps"]._replace(make=guided(functools.partial(dps, zeta=0.2), lambda: ddim(1.0)))  # the paper's 1 after each of 200 steps
     smc = PosteriorRow(alone(lambda A, y, s: twisted_smc(A, y, s, num_krylov=4, dense=True, at_once=256)), 34, 2, (0, 1), 1, particles=8192)
     rows["twisted_smc"] = smc._replace(levels=lambda A, y, sigma_y, num_steps: split_levels(A.size))
     rows["mcg_diff"] = PosteriorRow(alone(mcg_diff), 100, 1, (0, 1), 1, particles=128)
@@ -152,12 +159,12 @@ def _wide(A, y, sigma_y, num_steps):
     return karras(num_steps, 0.01, 1000.0)
 
 
-def mixture_cells(methods, num_seeds):
-    """`floor` and every method of every size and seed."""
+def mixture_cells(methods, sizes, num_seeds):
+    """`floor` and every method of the sizes named and every seed."""
     rows = mixture_rows()
     runs = {}
     for seed in range(num_seeds):
-        for size, num_data in SIZES:
+        for size, num_data in (pair for pair in SIZES if pair[0] in sizes):
             problem = mixture_problem(size, num_data, seed)
             for method in ["floor", *(name for name in methods if name in rows)]:
                 cell = f"mixture/{size}/{num_data}/{seed}/{method}"
@@ -208,6 +215,7 @@ def main():
     parser.add_argument("--json", type=Path, default=ROOT / "docs/calibration.json")
     parser.add_argument("--only", default="")
     parser.add_argument("--methods", default="", help="comma-separated; all by default")
+    parser.add_argument("--sizes", default="8,80,800", help="of the mixture")
     parser.add_argument("--seeds", type=int, default=20, help="of the mixture")
     options = parser.parse_args()
     results = json.loads(options.json.read_text()) if options.json.exists() else {"cells": {}}
@@ -217,7 +225,7 @@ def main():
     if unknown := set(methods) - known:
         sys.exit(f"no method {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     cells = [] if options.only == "mixture" else list(gaussian_cells([name for name in methods if name in METHODS]))
-    cells += [] if options.only == "gaussian" else list(mixture_cells(methods, options.seeds))
+    cells += [] if options.only == "gaussian" else list(mixture_cells(methods, [int(d) for d in options.sizes.split(",")], options.seeds))
     for name, measure in cells:
         if name in results["cells"]:
             continue

@@ -104,7 +104,8 @@ def deepinv_samplers(problem):
             self.scale, self.shift = scale, shift
 
         def forward(self, x, sigma, **_):
-            found = exact_denoiser(torch, weights, means, self.scale * x.reshape(-1, size) - self.shift, self.scale * sigma)
+            level = self.scale * torch.as_tensor(sigma).reshape(-1, 1)  # one for all, or one each
+            found = exact_denoiser(torch, weights, means, self.scale * x.reshape(-1, size) - self.shift, level)
             return ((found + self.shift) / self.scale).reshape(x.shape)
 
     def operator(noise):

@@ -10,8 +10,9 @@ step: guides with one Krylov step and `ddim(1.0)` beside the network's value and
 many: N samples by `vmap` beside the same calls on a batch of N, those of the network alone, and N times one sample.
 memory: temporaries at 10 and 1000 steps.
 deepinv: its `DPS` and its `Tomography` beside ours, parallel beam of 30 views, the denoiser of a white Gaussian prior in both, which costs nothing.
-Same levels, same start and, of the deterministic sampler, same formula: its weight is our zeta / sigma. `same A` is ||ours - theirs|| / ||theirs||
-with the matrix of its projector in both, within 1e-3; `own A` that of each with its own projector, on data of that projector.
+Same levels, same start and, of the deterministic sampler, same formula: its weight is our zeta / beta(sigma). `same A` is
+||ours - theirs|| / ||theirs|| with the matrix of its projector in both, within 1e-3; `own A` that of each with its own projector, on data of that
+projector.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ SMALL = 1e-6  # of what the bare calls add, so that they stay finite
 
 KERNELS = {"ddim(0)": ddim(0.0), "ddim(1)": ddim(1.0), "heun": heun()}
 GUIDES = {
-    "dps": lambda A, y: dps(A, y, SIGMA_Y),
+    "dps": lambda A, y: dps(A, y, SIGMA_Y, zeta=0.005),
     "pigdm": lambda A, y: pigdm(A, y, SIGMA_Y, num_krylov=1),
     "mmps": lambda A, y: mmps(A, y, SIGMA_Y, num_krylov=1),
     "dds": lambda A, y: dds(A, y, SIGMA_Y, num_krylov=1),
@@ -237,7 +238,8 @@ def ours(kernel):
 
     def run(A, y, x):
         def guided(x, sigma):
-            return dps(A, y, zeta=WEIGHT * sigma)(denoise)(x, sigma)
+            beta = 1e-3 * jnp.sqrt(0.1**2 + 2 * 19.9 * jnp.log1p(sigma**2))  # of dps, which deepinv's weight does not have
+            return dps(A, y, zeta=WEIGHT * beta)(denoise)(x, sigma)
 
         return sample(jax.random.key(0), kernel, guided, jnp.geomspace(SIGMA_MAX, SIGMA_MIN, DPS_STEPS + 1), x)
 

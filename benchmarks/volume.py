@@ -54,7 +54,7 @@ def _methods(make, A, y):
         "prior alone": lambda params: (ddim(1.0), slices(params)),
         "diffusion_mbir": lambda params: (diffusion_mbir(A, y, SIGMA_Y), slices(params)),
         "dds_volume": lambda params: (dds_volume(A, y, SIGMA_Y), slices(params)),
-        "tpdm with dps": lambda params: (tpdm(slices(params, axis=1)), dps(A, y, SIGMA_Y)(slices(params))),
+        "tpdm with dps": lambda params: (tpdm(slices(params, axis=1)), dps(A, y, SIGMA_Y, zeta=0.005)(slices(params))),
         "patches of 64^3": lambda params: (ddim(1.0), patches(params)),
     }
 

@@ -78,7 +78,7 @@ def samplers() -> dict[str, Method | Solve]:
         "twisted_smc": Method(None, Spec("twisted_smc", matched), num_steps=20, particles=8, **levels),
         "dds": Method(Spec("dds", {"variance": 0.2}), mixed, num_steps=50, **levels),
         "dds_20": Method(Spec("dds", {"variance": 0.2, "num_krylov": 20}), mixed, num_steps=50, **levels),
-        "dps": Method(Spec("dps", {"zeta": 1.0}), ancestral, num_steps=200, **levels),
+        "dps": Method(Spec("dps", {"zeta": 0.005}), ancestral, num_steps=200, **levels),
         "pigdm": Method(Spec("pigdm", {"adaptive": True}), ancestral, num_steps=100, **levels),
         "tmpd": Method(Spec("tmpd"), ancestral, num_steps=100, **levels),
         "ddnm": Method(Spec("ddnm", {"variance": 0.01}), mixed, num_steps=100, **levels),

@@ -68,10 +68,10 @@ def samplers() -> dict[str, Method | Solve]:
     kernels = {"moment_matching": Spec("moment_matching", matched), "twisted_smc": Spec("twisted_smc", matched)}
     kernels |= {"red_diff": Spec("red_diff", {"weight": 0.1, "variance": 0.12})}
     guides = {"mmps": Spec("mmps", matched), "mmps_2m": Spec("mmps", matched), "dds": Spec("dds", {"variance": 0.12}), "pigdm": Spec("pigdm")}
+    guides |= {"dps": Spec("dps", {"zeta": 1.0})}
     found |= {name: dataclasses.replace(found[name], guide=guide) for name, guide in guides.items()}
     found |= {name: dataclasses.replace(found[name], kernel=kernel) for name, kernel in kernels.items()}
     found |= {"pnp_dm": dataclasses.replace(found["pnp_dm"], **coupled), "mmps_2m": dataclasses.replace(found["mmps_2m"], num_steps=40)}
-    found |= {"dps_240": dataclasses.replace(found["dps"], guide=Spec("dps", {"zeta": 240.0}))}
     return found | decomposed()
 
 

@@ -86,10 +86,14 @@ def prepared(A, y, sigma_y):
     return decomposed(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y).shape), root * y, 1.0
 
 
+def size(A, y, sigma_y=1.0):
+    """The norm of A / sigma_y."""
+    return linalg.operator_norm(linalg.Weighted(A, 1 / jnp.asarray(sigma_y)), jax.eval_shape(A.adjoint, y))
+
+
 def coupled(A, y, sigma_y, num_steps):
     """Levels of split Gibbs sampling."""
-    norm = linalg.operator_norm(linalg.Weighted(A, 1 / jnp.asarray(sigma_y)), jax.eval_shape(A.adjoint, y))
-    return coupling(num_steps, 0.95 / norm, 8.0)
+    return coupling(num_steps, 0.95 / size(A, y, sigma_y), 8.0)
 
 
 def draw(key, row: PosteriorRow, A, y, sigma_y, denoise, prior_mean, num_samples, num_steps=0, at_once=50):
@@ -123,7 +127,7 @@ METHODS: dict[str, PosteriorRow] = {
     "twisted_smc": PosteriorRow(alone(lambda A, y, s: twisted_smc(A, y, s, num_krylov=60)), 20, 2, EXACT, 0.1, particles=1000),
     "mcg_diff": PosteriorRow(alone(lambda A, y, s: mcg_diff(A, y, s)), 100, 1, (0.5, 1.2), 1.0, particles=1000, svd=True),
     "dds": PosteriorRow(guided(lambda A, y, s: dds(A, y, s, num_krylov=20), lambda: ddim(0.85)), 100, 1, (0.5, 2.0), 1.5),
-    "dps": PosteriorRow(guided(lambda A, y, s: dps(A, y, s, zeta=1.0), lambda: ddim(1.0)), 100, 1, (0.5, 6.0), 4.0),
+    "dps": PosteriorRow(guided(lambda A, y, s: dps(A, y, s, zeta=0.05 / size(A, y)), lambda: ddim(1.0)), 100, 1, (1.2, 1.8), 0.3),
     "pigdm": PosteriorRow(guided(lambda A, y, s: pigdm(A, y, s, variance=5.0), lambda: ddim(1.0)), 100, 1, (0.9, 1.2), 0.3),
     "tmpd": PosteriorRow(guided(lambda A, y, s: tmpd(A, y, s), lambda: ddim(1.0)), 100, 1, (0.9, 1.4), 1.0),
     "diffpir": PosteriorRow(guided(lambda A, y, s: diffpir(A, y, s), lambda: renoise(0.5)), 100, 1, (0.8, 1.2), 0.2),
@@ -133,7 +137,7 @@ METHODS: dict[str, PosteriorRow] = {
         guided(lambda A, y, s: annealed_likelihood(A, y, s), lambda: annealed_langevin(0.2, 30)), 20, 30, (1.0, 1.4), 0.4
     ),
     "projection": PosteriorRow(alone(lambda A, y, s: chain(projection(A, y, s), ddim(1.0))), 100, 1, (0.6, 1.2), 2.0),
-    "mcg": PosteriorRow(alone(lambda A, y, s: mcg(A, y, s)), 100, 1, (0.6, 1.2), 2.0),
+    "mcg": PosteriorRow(alone(lambda A, y, s: mcg(A, y, s, zeta=0.01 / size(A, y))), 100, 1, (0.6, 1.2), 1.8),
     "repaint": PosteriorRow(alone(lambda A, y, s: repaint(A, y, s, num_resamplings=5)), 20, 5, (1.1, 1.8), 2.0, svd=True),
     "ddrm": PosteriorRow(alone(lambda A, y, s: ddrm(A, y, s)), 100, 1, (0.4, 1.2), 1.5, svd=True),
     "red_diff": PosteriorRow(alone(lambda A, y, s: red_diff(A, y, s)), 100, 1, (0.1, 1.2), 0.4),

@@ -40,6 +40,7 @@ PLACES = jnp.arange(NUM)
 COVARIANCE = jnp.exp(-jnp.abs(PLACES[:, None] - PLACES[None, :]) / 4.0)
 MEAN = jnp.sin(PLACES / 2.0)
 JACOBIAN = COVARIANCE @ jnp.linalg.inv(COVARIANCE + SIGMA**2 * jnp.eye(NUM))  # of the denoiser, symmetric
+RATE = 1e-3 * np.sqrt(0.1**2 + 2 * 19.9 * np.log(1 + SIGMA**2))  # beta at SIGMA in the linear table of 1,000 steps
 MATRICES = {
     "mask": jnp.eye(NUM)[::2],
     "blur": jnp.exp(-0.5 * (PLACES[:, None] - PLACES[None, :]) ** 2) / 2.5 + 0.3 * jnp.eye(NUM),
@@ -77,7 +78,7 @@ def pigdm_adaptive_formula(M, y, s, x, D):
 
 def tmpd_formula(M, y, s, x, D):
     C = SIGMA**2 * JACOBIAN
-    return D + C @ M.T @ ((y - M @ D) / (s + jnp.maximum((M @ C @ M.T).sum(1), 0)))
+    return D + C @ M.T @ ((y - M @ D) / (s + jnp.abs((M @ C @ M.T).sum(1))))
 
 
 def mmps_formula(M, y, s, x, D):
@@ -94,7 +95,7 @@ def dps_formula(M, y, s, x, D):
     uphill = JACOBIAN.T @ M.T @ residual / jnp.sqrt(residual @ (y - M @ D))
     half = len(s) // 2
     rms = jnp.sqrt(jnp.mean(s[:half] if jnp.allclose(s[:half], s[half:]) else s)) if len(s) % 2 == 0 else jnp.sqrt(jnp.mean(s))
-    return D + 0.8 * SIGMA * rms * uphill
+    return D + 0.8 * SIGMA**2 / RATE * rms * uphill
 
 
 def data_consistency_formula(M, y, s, x, D):
@@ -229,7 +230,7 @@ def test_the_likelihood_of_gaussian_noise_changes_nothing(key):
 
 
 def test_dps_follows_the_poisson_likelihood(key):
-    """The step is -zeta sigma rms times the gradient of the root of the deviance of counts, by finite differences."""
+    """The step is -zeta sigma^2 / beta rms times the gradient of the root of the deviance of counts, by finite differences."""
     noise, A = emission_counts(duration=4.0, randoms=0.7), Dense(jnp.abs(MATRICES["blur"]))
     x = 2 + 0.3 * jax.random.normal(key, (NUM,))
     y = noise.sample(jax.random.fold_in(key, 1), A(3 + jnp.sin(PLACES)))
@@ -244,7 +245,7 @@ def test_dps_follows_the_poisson_likelihood(key):
 
     deviances = jax.jit(jax.vmap(deviance))
     gradient = (deviances(x[None] + 1e-5 * jnp.eye(NUM)) - deviances(x[None] - 1e-5 * jnp.eye(NUM))) / 2e-5
-    assert np.allclose(guided, denoise(x, SIGMA) - 0.5 * SIGMA * rms * gradient, rtol=0, atol=1e-8)
+    assert np.allclose(guided, denoise(x, SIGMA) - 0.5 * SIGMA**2 / RATE * rms * gradient, rtol=0, atol=1e-6)  # differences, times 60
 
 
 def test_projection_and_mcg_are_their_formulas(key):

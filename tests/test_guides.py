@@ -35,7 +35,7 @@ GUIDES = {
     "mmps_heun": (lambda A, y, s: mmps(A, y, s, num_krylov=NUM), heun(), 50, (0.96, 1.04), 0.1),
     "mmps_ddim": (lambda A, y, s: mmps(A, y, s, num_krylov=NUM), ddim(1.0), 100, (0.90, 1.02), 0.1),
     "dds": (lambda A, y, s: dds(A, y, s, num_krylov=NUM), ddim(0.85), 100, (0.5, 2.0), 1.5),
-    "dps": (lambda A, y, s: dps(A, y, s, zeta=1.0), ddim(1.0), 200, (0.5, 6.0), 4.0),
+    "dps": (lambda A, y, s: dps(A, y, s, zeta=0.01), ddim(1.0), 200, (0.5, 1.5), 1.0),
 }
 EXACT = ("mmps_heun", "mmps_ddim")  # the others are held to their bounds for one operator, in test_posteriors
 

@@ -1,7 +1,7 @@
 """Diffusion posterior sampling."""
 
 from medjax import checks
-from medjax.diffusion.misfit_gradient import misfit_gradient
+from medjax.diffusion.misfit_step import misfit_step
 from medjax.typing import Guide, Operator
 
 
@@ -9,11 +9,12 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) 
     r"""DPS: move along the gradient of the residual of the denoised image.
 
     .. math::
-        D_y(x, \sigma) = D - \zeta \sigma \, \nabla_x \| (y - A D(x, \sigma)) / \sigma_y \| \cdot \sigma_y^{rms}
+        D_y(x, \sigma) = D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x \| (y - A D(x, \sigma)) / \sigma_y \| \cdot \sigma_y^{rms},
+        \quad \beta(\sigma) = 10^{-3} \sqrt{0.1^2 + 2 \cdot 19.9 \log(1 + \sigma^2)}
 
-    The paper subtracts the gradient after a DDPM step; as a change of the denoiser it composes with every kernel, and with `ddim(1.0)` the
-    two agree to first order in the step, up to the constant zeta. The weights 1 / sigma_y let rays of different noise count rightly; for
-    one noise level they cancel and the paper's norm is left.
+    This is the paper's step after each of 1,000 DDPM steps to first order (see `misfit_step`), as a change of the denoiser: it composes with every
+    kernel and any number of steps. The weights 1 / sigma_y let rays of different noise count rightly; for one noise level they cancel and the
+    paper's norm is left.
 
     With a log-likelihood the norm is the root of its deviance, :math:`\sqrt{2 \log p(y | y) - 2 \log p(y | A D)}`, which for Gaussian noise is the
     same and keeps zeta's meaning: counts are then exactly Poisson, where the paper takes a Gaussian of variance y.
@@ -22,7 +23,8 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) 
       A: operator, `x -> y`.
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
-      zeta: step size; larger fits the data more. There is no right value: DPS is not calibrated.
+      zeta: step size, for images of about unit range and A of about unit norm; larger fits the data more. There is no right value: DPS is not
+        calibrated.
       log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise`, largest at z = y; Gaussian with sigma_y if None.
 
     Returns:
@@ -34,13 +36,13 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) 
     Reference:
       Chung et al. (2023), algorithm 1, https://arxiv.org/abs/2209.14687
     """
-    gradient = misfit_gradient(A, y, sigma_y, log_likelihood)
+    step = misfit_step(A, y, sigma_y, log_likelihood)
     checks.nonnegative(zeta, "zeta")
 
     def guide(denoise):
         def guided(x, sigma):
-            denoised, uphill = gradient(denoise, x, sigma)
-            return denoised + zeta * sigma * uphill
+            denoised, downhill = step(denoise, x, sigma)
+            return denoised + zeta * downhill
 
         return guided
 

@@ -15,7 +15,7 @@ def tmpd(A: Operator, y, sigma_y=1.0) -> Guide:
         D_y(x, \sigma) = D + C A^H \frac{y - A D}{\Sigma_y + A C A^H 1}, \quad C = \sigma^2 J^T, \; J = \nabla_x D(x, \sigma)
 
     Row sums are the diagonal where A C A^H is diagonal, and larger where neighbours agree. Where they are negative, which operators with negative
-    entries can cause and the paper's masks cannot, 0 is taken. Of complex data real and imaginary part are separate entries.
+    entries can cause and the paper's masks cannot, their size is taken. Of complex data real and imaginary part are separate entries.
 
     Args:
       A: operator, `x -> y`.
@@ -36,7 +36,7 @@ def tmpd(A: Operator, y, sigma_y=1.0) -> Guide:
 
     def divided(residual, sums):
         """residual / (Sigma_y + sums) of real numbers."""
-        return root**2 * residual / (1 + root**2 * jnp.maximum(sums, 0))
+        return root**2 * residual / (1 + root**2 * jnp.abs(sums))
 
     def guide(denoise):
         def guided(x, sigma):

@@ -3,7 +3,7 @@
 import jax
 
 from medjax import checks
-from medjax.diffusion.misfit_gradient import misfit_gradient
+from medjax.diffusion.misfit_step import misfit_step
 from medjax.samplers.ddim import ddim
 from medjax.samplers.projection import projection
 from medjax.typing import Kernel, Operator
@@ -13,7 +13,7 @@ def mcg(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, weight: float = 1.0, 
     r"""MCG: an ancestral step along the gradient of the misfit, then a projection onto the data at the next noise level.
 
     .. math::
-        D_y = D - \zeta \sigma \, \nabla_x \| (y - A D) / \sigma_y \| \cdot \sigma_y^{rms}, \quad
+        D_y = D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x \| (y - A D) / \sigma_y \| \cdot \sigma_y^{rms}, \quad
         u = D_y + \frac{\sigma'^2}{\sigma^2} (x - D_y) + \frac{\sigma' \sqrt{\sigma^2 - \sigma'^2}}{\sigma} n, \quad
         x' = u + \lambda A^+ (y + \sigma' A n' - A u)
 
@@ -38,14 +38,14 @@ def mcg(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, weight: float = 1.0, 
     Reference:
       Chung, Sim, Ryu & Ye (2022), algorithm 1, https://arxiv.org/abs/2206.00941; the norm is not squared, as in the authors' code.
     """
-    gradient, move = misfit_gradient(A, y, sigma_y), ddim(1.0).step
+    downhill, move = misfit_step(A, y, sigma_y), ddim(1.0).step
     project = projection(A, y, sigma_y, weight=weight, variance=variance, num_krylov=num_krylov).step
     checks.nonnegative(zeta, "zeta")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         def guided(x, sigma):
-            denoised, uphill = gradient(denoise, x, sigma)
-            return denoised + zeta * sigma * uphill
+            denoised, change = downhill(denoise, x, sigma)
+            return denoised + zeta * change
 
         key_move, key_project = jax.random.split(key)
         x, _ = move(key_move, x, (), sigma, sigma_next, guided)

@@ -1,4 +1,4 @@
-"""How the denoised image would fit the data better: the gradient that DPS and MCG follow."""
+"""How the denoised image would fit the data better: the step of DPS and MCG."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,19 @@ from medjax.diffusion.likelihood_gradient import likelihood_gradient
 from medjax.typing import Operator
 
 
-def misfit_gradient(A: Operator, y, sigma_y=1.0, log_likelihood=None):
-    r"""The denoised image and the direction in which its misfit m falls.
+def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
+    r"""The denoised image and the step of zeta = 1 down its misfit m, as a change of it.
 
     .. math::
+        D \to D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x m(x), \quad
+        \beta(\sigma) = 10^{-3} \sqrt{0.1^2 + 2 \cdot 19.9 \log(1 + \sigma^2)}, \\
         m(x) = \sigma_y^{rms} \, \| (y - A D(x, \sigma)) / \sigma_y \| \quad \text{or} \quad
         m(x) = \sigma_y^{rms} \sqrt{2 \log p(y | y) - 2 \log p(y | A D(x, \sigma))}
 
-    The two are equal for Gaussian noise; the second is the root of the deviance of any noise whose likelihood is largest at z = y.
+    The papers subtract zeta grad m after each of 1,000 DDPM steps of the linear table beta, in x / sqrt(1 + sigma^2). Such a step takes
+    (1 - sigma_next^2 / sigma^2) D = (beta (1 + sigma^2) / sigma^2) D, so that the two are the same to first order, and the sum of all steps does not
+    grow with their number. The two m are equal for Gaussian noise; the second is the root of the deviance of any noise whose likelihood is largest
+    at z = y.
 
     Args:
       A: operator, `x -> y`.
@@ -24,10 +29,13 @@ def misfit_gradient(A: Operator, y, sigma_y=1.0, log_likelihood=None):
       log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise`; Gaussian with sigma_y if None.
 
     Returns:
-      `(denoise, x, sigma) -> (D, -grad m(x))`.
+      `(denoise, x, sigma) -> (D, -sigma^2 / beta grad m(x))`.
 
     Raises:
       ValueError: for data that do not fit the operator, or sigma_y that is not positive.
+
+    Reference:
+      Chung et al. (2023), algorithm 1, https://arxiv.org/abs/2209.14687; Ho et al. (2020), section 4, for the table
     """
     y, root = checks.measured(A, y, sigma_y)
     known, force = root > 0, likelihood_gradient(y, root, log_likelihood)
@@ -40,10 +48,11 @@ def misfit_gradient(A: Operator, y, sigma_y=1.0, log_likelihood=None):
             return linalg.vdot(root * (y - z), root * (y - z)), force(z)
         return 2 * (log_likelihood(y, y) - log_likelihood(y, jnp.where(known, z, y))), force(z)
 
-    def gradient(denoise, x, sigma):
+    def step(denoise, x, sigma):
         denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
         misfit, slope = pull(A(denoised))
         (uphill,) = vjp(A.adjoint(square * slope))
-        return denoised, uphill / jnp.sqrt(jnp.maximum(square * misfit, 1e-24))
+        beta = 1e-3 * jnp.sqrt(0.1**2 + 2 * 19.9 * jnp.log1p(sigma**2))
+        return denoised, sigma**2 / beta * uphill / jnp.sqrt(jnp.maximum(square * misfit, 1e-24))
 
-    return gradient
+    return step
