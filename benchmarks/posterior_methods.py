@@ -149,23 +149,60 @@ def page(results):
         "confidence interval; cover is how much of the image lies in its 90 % interval; calls are of the network for one sample, forward +",
         "backward; s is the time of all samples of an image, compiled. TV and DPIR give one image and no interval.",
     ]
+    tasks = collected(results["cells"])
+    lines += summary(tasks)
     for task, title in TASKS.items():
-        methods = collected(results["cells"]).get(task, {})
+        methods = tasks.get(task, {})
         rows = []
         for name, row in methods.items():
             if not row["images"]:
                 rows.append((-np.inf, f"| {name} | not finite | | | | |"))
                 continue
-            (psnr, half), (ssim, _) = (confidence_interval([c[key] for c in row["images"]]) for key in ("psnr", "ssim"))
-            cover = f"{100 * np.mean([c['coverage'] for c in row['images']]):.1f}" if "coverage" in row["images"][0] else ""
-            spent = "{forward:.0f} + {backward:.0f}".format(**row["calls"]) if row["calls"] else ""
-            seconds = np.median([c["seconds"] for c in row["images"]])
-            rows.append((psnr, f"| {name} | {psnr:.2f} ± {half:.2f} | {ssim:.3f} | {cover} | {spent} | {seconds:.1f} |"))
+            psnr, ssim, cover, seconds = scores(row)
+            half = confidence_interval([c["psnr"] for c in row["images"]])[1]
+            more = f" ± {half:.2f}" if np.isfinite(half) else ""
+            rows.append((psnr, f"| {name} | {psnr:.2f}{more} | {ssim:.3f} | {cover} | {spent(row)} | {seconds:.1f} |"))
         if rows:
             number = max(len(row["images"]) for row in methods.values())
             lines += ["", f"## {title} (`configs/{task}.py`, {number} images)", "", "| method | PSNR [dB] | SSIM | cover [%] | calls | s |"]
             lines += ["| --- | ---: | ---: | ---: | ---: | ---: |", *(line for _, line in sorted(rows, reverse=True))]
     (ROOT / "docs/posterior_methods.md").write_text("\n".join(lines) + "\n")
+
+
+def scores(row):
+    """Mean PSNR, SSIM and cover [%], and the median of the seconds."""
+    psnr, ssim = (np.mean([c[key] for c in row["images"]]) for key in ("psnr", "ssim"))
+    cover = f"{100 * np.mean([c['coverage'] for c in row['images']]):.0f}" if "coverage" in row["images"][0] else ""
+    return psnr, ssim, cover, np.median([c["seconds"] for c in row["images"]])
+
+
+def spent(row):
+    """Calls of the network, forward and backward."""
+    return "{forward:.0f} + {backward:.0f}".format(**row["calls"]) if row["calls"] else ""
+
+
+def summary(tasks):
+    """All methods by all tasks in one table: PSNR, SSIM and cover."""
+    done = [task for task in TASKS if task in tasks]
+    names = {name: row for task in done for name, row in tasks[task].items()}
+    found = {name: {task: scores(tasks[task][name]) for task in done if name in tasks[task] and tasks[task][name]["images"]} for name in names}
+    found = {name: row for name, row in found.items() if row}
+    lines = ["", "PSNR [dB] · SSIM · cover [%]; the calls and the seconds of the first task.", ""]
+    lines += ["| method | " + " | ".join(TASKS[task] for task in done) + " | calls | s |", "| --- |" + " --- |" * (len(done) + 2)]
+    best = {task: max(row[task][0] for row in found.values() if task in row) for task in done}
+    for name in sorted(found, key=lambda name: -np.mean([s[0] - best[task] for task, s in found[name].items()])):
+        texts = [_cell(found[name].get(task), best[task]) for task in done]
+        first = next(task for task in done if name in tasks[task] and tasks[task][name]["images"])
+        lines.append(f"| {name} | " + " | ".join(texts) + f" | {spent(tasks[first][name])} | {found[name][first][3]:.1f} |")
+    return lines
+
+
+def _cell(found, best):
+    """The best PSNR in bold."""
+    if found is None:
+        return ""
+    psnr = f"**{found[0]:.1f}**" if found[0] == best else f"{found[0]:.1f}"
+    return f"{psnr} · {found[1]:.2f}" + (f" · {found[2]}" if found[2] else "")
 
 
 def main():
