@@ -199,7 +199,7 @@ def _mixture_samples(runs, row, method, problem, seed):
             fixed = row._replace(levels=lambda *_: levels)
             prior, centre = mixture(weights, means, 1.0), jnp.zeros(means.shape[1], means.dtype)
             if method != "mcg_diff":
-                samples = draw(key, fixed, A, y, sigma_y, prior, centre, NUM_SAMPLES, at_once=200)
+                samples = draw(key, fixed, A, y, sigma_y, prior, centre, NUM_SAMPLES, at_once=200 if means.shape[1] > 80 else NUM_SAMPLES)
                 return samples[:: max(1, len(samples) // NUM_SAMPLES)][:NUM_SAMPLES]
             keys = jax.random.split(key, NUM_SAMPLES)
             return jax.lax.map(lambda key: draw(key, fixed, A, y, sigma_y, prior, centre, 128)[0], keys, batch_size=10)

@@ -15,6 +15,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from medjax.metrics.confidence_interval import confidence_interval  # noqa: E402
+
 MIXTURE = """## A mixture of 25 Gaussians
 
 Sliced Wasserstein distance, mean of {seeds} problems and its 95 % interval; `floor` is that of two exact sets of 1,000 samples. `twisted_smc` has
@@ -45,7 +47,8 @@ measured ({machine}).
 1,000 samples; a cell says std · bias · cover: their standard deviation over the exact one (1 is right, less is too sure), the error of their mean in
 exact standard deviations (chance alone gives .03), and how many of 100 lie in the exact central 90 % interval (more than 90 is too sure).
 **{honest}** keep within .98 to 1.02, .05 and 88 to 92 on all six problems; the others do not, and an error bar of theirs is not to be shown to anyone
-who decides by it.
+who decides by it. `twisted_smc`, `fps` and `mcg_diff` show the particles of their runs; those of `mcg_diff` stem from few ancestors, which is why its
+authors take one of each run, as the mixture below does.
 
 ![standard deviation over the exact one](calibration/gaussian.png)
 """
@@ -95,7 +98,7 @@ def mixture_table(cells):
         texts = []
         for size in SIZES:
             values = found[method].get(size, [])
-            texts.append(f"{np.mean(values):.2f} ± {1.96 * np.std(values) / max(1, len(values)) ** 0.5:.2f}" if values else "")
+            texts.append(f"{np.mean(values):.2f}{_half(values)}" if values else "")
         lines.append(f"| {method} | " + " | ".join(texts) + " |")
     return {m: found[m] for m in order}, lines
 
@@ -122,9 +125,14 @@ def _gap(values):
     """Mean and interval; bold where ours is not worse."""
     if not values:
         return ""
-    mean, half = np.mean(values), 1.96 * np.std(values) / len(values) ** 0.5
-    text = f"{mean:+.2f} ± {half:.2f}"
-    return f"**{text}**" if mean - half <= 0 else text
+    mean, half = np.mean(values), confidence_interval(values)[1]
+    text = f"{mean:+.2f}{_half(values)}"
+    return f"**{text}**" if mean <= 0 or mean - half <= 0 < half < np.inf else text
+
+
+def _half(values):
+    """Of two seeds or more."""
+    return f" ± {confidence_interval(values)[1]:.2f}" if len(values) > 1 else ""
 
 
 def heat_map(path, table, columns, value, title, label, most):
