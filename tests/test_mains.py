@@ -63,7 +63,7 @@ def worker(programs):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, worker):
     """Output folder of `train.py configs/debug.py`, stopped by SIGTERM on the way and started again."""
     output = tmp_path_factory.mktemp("train")
     words = [sys.executable, "train.py", "configs/debug.py", "--output", str(output), "--train.log-every", "5"]
@@ -74,7 +74,7 @@ def trained(tmp_path_factory):
         process.send_signal(signal.SIGTERM)
         text = process.communicate(timeout=280)[0]
     assert process.returncode == 128 + signal.SIGTERM and "the same command goes on from there" in text
-    result = python(*words[1:])
+    result = worker(*words[1:])
     assert result.returncode == 0, result.stderr
     return output
 
