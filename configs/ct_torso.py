@@ -86,7 +86,7 @@ def samplers() -> dict[str, Method | Solve]:
         "data_consistency": Method(Spec("data_consistency", {"step": 1.9}), ancestral, num_steps=100, **levels),
         "annealed_likelihood": Method(Spec("annealed_likelihood", {"gamma": 0.3}), langevin, num_steps=40, **levels),
         "projection": Method(None, Spec("mcg", {"zeta": 0.0, "variance": 0.01}), num_steps=100, **levels),
-        "mcg": Method(None, Spec("mcg", {"variance": 0.01}), num_steps=100, **levels),
+        "mcg": Method(None, Spec("mcg", {"zeta": 0.003, "variance": 0.01}), num_steps=100, **levels),
         "red_diff": Method(None, Spec("red_diff", {"weight": 256.0, "variance": 0.2}), num_steps=200, **levels),
         "daps": Method(None, Spec("daps", {"variance": 0.1}), num_steps=40, **levels),
         "fps": Method(None, Spec("fps"), num_steps=100, particles=1, **levels),

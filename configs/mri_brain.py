@@ -66,7 +66,7 @@ def samplers() -> dict[str, Method | Solve]:
     coupled = {"num_steps": 40, "sigma_min": 0.01, "sigma_max": 1.0}
     found = ct_samplers()
     kernels = {"moment_matching": Spec("moment_matching", matched), "twisted_smc": Spec("twisted_smc", matched)}
-    kernels |= {"red_diff": Spec("red_diff", {"weight": 0.1, "variance": 0.12})}
+    kernels |= {"red_diff": Spec("red_diff", {"weight": 0.1, "variance": 0.12}), "mcg": Spec("mcg", {"zeta": 1.0, "variance": 0.01})}
     guides = {"mmps": Spec("mmps", matched), "mmps_2m": Spec("mmps", matched), "dds": Spec("dds", {"variance": 0.12}), "pigdm": Spec("pigdm")}
     guides |= {"dps": Spec("dps", {"zeta": 1.0})}
     found |= {name: dataclasses.replace(found[name], guide=guide) for name, guide in guides.items()}
