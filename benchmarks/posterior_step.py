@@ -30,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 from race import faster, gap, main, milliseconds, race, temporaries, torch_for_deepinv  # noqa: E402
 
 from medjax.config import build, load  # noqa: E402
+from medjax.diffusion.ddpm import linear_rate  # noqa: E402
 from medjax.diffusion.karras import karras  # noqa: E402
 from medjax.experiment.prior import denoiser, initialise  # noqa: E402
 from medjax.guides.dds import dds  # noqa: E402
@@ -238,8 +239,7 @@ def ours(kernel):
 
     def run(A, y, x):
         def guided(x, sigma):
-            beta = 1e-3 * jnp.sqrt(0.1**2 + 2 * 19.9 * jnp.log1p(sigma**2))  # of dps, which deepinv's weight does not have
-            return dps(A, y, zeta=WEIGHT * beta)(denoise)(x, sigma)
+            return dps(A, y, zeta=WEIGHT * linear_rate(sigma))(denoise)(x, sigma)
 
         return sample(jax.random.key(0), kernel, guided, jnp.geomspace(SIGMA_MAX, SIGMA_MIN, DPS_STEPS + 1), x)
 

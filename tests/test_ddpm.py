@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, ddpm_levels, linear_betas
+from medjax.diffusion.ddpm import alphas_bar, cosine_betas, ddpm, ddpm_levels, linear_betas, linear_rate
 from medjax.diffusion.ddpm_loss import ddpm_loss
 from medjax.diffusion.flow_matching import flow_matching
 from medjax.diffusion.gaussian import gaussian
@@ -217,3 +217,4 @@ def test_dps_is_the_step_of_its_paper(key, i):
         return ddim(1.0).step(key, x, (), sigma, below, dps(A, y, 0.1, zeta=zeta)(denoise))[0]
 
     assert np.allclose(ours(0.7) - ours(0.0), paper, rtol=0, atol=0.05 * np.abs(paper).max())
+    assert np.isclose(linear_rate(sigma), linear_betas()[i], rtol=0.05, atol=0)

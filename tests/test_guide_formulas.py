@@ -234,7 +234,7 @@ def test_dps_follows_the_poisson_likelihood(key):
     noise, A = emission_counts(duration=4.0, randoms=0.7), Dense(jnp.abs(MATRICES["blur"]))
     x = 2 + 0.3 * jax.random.normal(key, (NUM,))
     y = noise.sample(jax.random.fold_in(key, 1), A(3 + jnp.sin(PLACES)))
-    guide = dps(A, y, noise.sigma(y), zeta=0.5, log_likelihood=noise.log_likelihood)
+    guide = dps(A, y, noise.sigma(y), zeta=0.5 * RATE / SIGMA, log_likelihood=noise.log_likelihood)
     guided = jax.jit(lambda x: guide(denoise)(x, SIGMA))(x)
     counts, rms = 4 * (y + 0.7), jnp.sqrt(jnp.mean(noise.sigma(y) ** 2))
 
@@ -245,7 +245,7 @@ def test_dps_follows_the_poisson_likelihood(key):
 
     deviances = jax.jit(jax.vmap(deviance))
     gradient = (deviances(x[None] + 1e-5 * jnp.eye(NUM)) - deviances(x[None] - 1e-5 * jnp.eye(NUM))) / 2e-5
-    assert np.allclose(guided, denoise(x, SIGMA) - 0.5 * SIGMA**2 / RATE * rms * gradient, rtol=0, atol=1e-6)  # differences, times 60
+    assert np.allclose(guided, denoise(x, SIGMA) - 0.5 * SIGMA * rms * gradient, rtol=0, atol=1e-8)
 
 
 def test_projection_and_mcg_are_their_formulas(key):

@@ -73,6 +73,23 @@ def alphas_bar(betas):
     return np.cumprod(1 - betas)
 
 
+def linear_rate(sigma):
+    r"""beta of `linear_betas` where the noise level is sigma, by its limit of many steps, which is `vp_linear`.
+
+    .. math:: \beta(\sigma) = \frac{1}{T} \sqrt{\beta_{min}^2 + 2 (\beta_{max} - \beta_{min}) \log(1 + \sigma^2)}, \quad T = 1000
+
+    Args:
+      sigma: noise level, variance exploding.
+
+    Returns:
+      beta, of the shape of sigma; within a twentieth of the table from its 30th entry on.
+
+    Reference:
+      Song et al. (2021), appendix C, https://arxiv.org/abs/2011.13456
+    """
+    return 1e-3 * jnp.sqrt(0.1**2 + 2 * (20.0 - 0.1) * jnp.log1p(sigma**2))
+
+
 def ddpm_levels(betas, indices=None):
     r"""Noise levels :math:`\sqrt{1 / \bar\alpha_i - 1}` from the noisiest index down, and 0, for `sample`.
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import checks, linalg
+from medjax.diffusion.ddpm import linear_rate
 from medjax.diffusion.likelihood_gradient import likelihood_gradient
 from medjax.typing import Operator
 
@@ -12,15 +13,14 @@ def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
     r"""The denoised image and the step of zeta = 1 down its misfit m, as a change of it.
 
     .. math::
-        D \to D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x m(x), \quad
-        \beta(\sigma) = 10^{-3} \sqrt{0.1^2 + 2 \cdot 19.9 \log(1 + \sigma^2)}, \\
+        D \to D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x m(x), \\
         m(x) = \sigma_y^{rms} \, \| (y - A D(x, \sigma)) / \sigma_y \| \quad \text{or} \quad
         m(x) = \sigma_y^{rms} \sqrt{2 \log p(y | y) - 2 \log p(y | A D(x, \sigma))}
 
-    The papers subtract zeta grad m after each of 1,000 DDPM steps of the linear table beta, in x / sqrt(1 + sigma^2). Such a step takes
-    (1 - sigma_next^2 / sigma^2) D = (beta (1 + sigma^2) / sigma^2) D, so that the two are the same to first order, and the sum of all steps does not
-    grow with their number. The two m are equal for Gaussian noise; the second is the root of the deviance of any noise whose likelihood is largest
-    at z = y.
+    The papers subtract zeta grad m after each of 1,000 DDPM steps of the linear table beta (`ddpm.linear_rate`), in x / sqrt(1 + sigma^2). Such a
+    step takes (1 - sigma_next^2 / sigma^2) D = (beta (1 + sigma^2) / sigma^2) D, so that the two are the same to first order, and the sum of all
+    steps does not grow with their number. The two m are equal for Gaussian noise; the second is the root of the deviance of any noise whose
+    likelihood is largest at z = y.
 
     Args:
       A: operator, `x -> y`.
@@ -52,7 +52,6 @@ def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
         denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
         misfit, slope = pull(A(denoised))
         (uphill,) = vjp(A.adjoint(square * slope))
-        beta = 1e-3 * jnp.sqrt(0.1**2 + 2 * 19.9 * jnp.log1p(sigma**2))
-        return denoised, sigma**2 / beta * uphill / jnp.sqrt(jnp.maximum(square * misfit, 1e-24))
+        return denoised, sigma**2 / linear_rate(sigma) * uphill / jnp.sqrt(jnp.maximum(square * misfit, 1e-24))
 
     return step

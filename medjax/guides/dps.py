@@ -9,12 +9,11 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) 
     r"""DPS: move along the gradient of the residual of the denoised image.
 
     .. math::
-        D_y(x, \sigma) = D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x \| (y - A D(x, \sigma)) / \sigma_y \| \cdot \sigma_y^{rms},
-        \quad \beta(\sigma) = 10^{-3} \sqrt{0.1^2 + 2 \cdot 19.9 \log(1 + \sigma^2)}
+        D_y(x, \sigma) = D - \zeta \frac{\sigma^2}{\beta(\sigma)} \nabla_x \| (y - A D(x, \sigma)) / \sigma_y \| \cdot \sigma_y^{rms}
 
-    This is the paper's step after each of 1,000 DDPM steps to first order (see `misfit_step`), as a change of the denoiser: it composes with every
-    kernel and any number of steps. The weights 1 / sigma_y let rays of different noise count rightly; for one noise level they cancel and the
-    paper's norm is left.
+    This is the paper's step after each of 1,000 DDPM steps to first order, beta being `ddpm.linear_rate` (see `misfit_step`), as a change of the
+    denoiser: it composes with every kernel and any number of steps. The weights 1 / sigma_y let rays of different noise count rightly; for one noise
+    level they cancel and the paper's norm is left.
 
     With a log-likelihood the norm is the root of its deviance, :math:`\sqrt{2 \log p(y | y) - 2 \log p(y | A D)}`, which for Gaussian noise is the
     same and keeps zeta's meaning: counts are then exactly Poisson, where the paper takes a Gaussian of variance y.
