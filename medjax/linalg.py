@@ -1,4 +1,4 @@
-"""Linear algebra without matrices: maps with a hand-written adjoint, inner products, conjugate gradient, operator norm."""
+"""Linear algebra without matrices: maps with a hand-written adjoint, inner products, conjugate gradient."""
 
 import dataclasses
 import itertools
@@ -108,11 +108,16 @@ def checked_shape(a, wanted, what: str):
     return a
 
 
-def _zero_tied_to(array, dtype):
-    """A zero of `dtype` that autodiff sees as depending on `array`, whatever `array` holds."""
+def zero_tied_to(array, dtype):
+    """A zero of `dtype` that autodiff and `shard_map` see as depending on `array`, whatever `array` holds."""
     first = array.ravel()[0]
     first = first if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.real(first)
     return jnp.where(False, first.astype(dtype), jnp.zeros((), dtype))
+
+
+def zeros_along(x):
+    """`[p]` zeros beside `[p, ...]`, which `shard_map` sees as spread over devices like x."""
+    return jnp.zeros(x.shape[0], x.dtype) + zero_tied_to(x, x.dtype)
 
 
 def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
@@ -136,7 +141,7 @@ def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
     arrays = [a for a in jax.tree.leaves(leaves) if jnp.issubdtype(jnp.result_type(a), jnp.inexact) and jnp.size(a)]
 
     def tie(dtype):
-        return sum((_zero_tied_to(a, dtype) for a in arrays), start=jnp.zeros((), dtype))
+        return sum((zero_tied_to(a, dtype) for a in arrays), start=jnp.zeros((), dtype))
 
     def matvec(z):
         return z[0], z[1] - forward(z[0])
@@ -147,9 +152,9 @@ def linear_with_adjoint(forward: Callable, adjoint: Callable, x, leaves=()):
     def transpose_solve(_, c):
         return c[0] + jnp.conj(adjoint(jnp.conj(c[1]))), c[1]
 
-    b = (x + tie(x.dtype), jnp.broadcast_to(_zero_tied_to(x, out.dtype) + tie(out.dtype), out.shape))
+    b = (x + tie(x.dtype), jnp.broadcast_to(zero_tied_to(x, out.dtype) + tie(out.dtype), out.shape))
     z = lax.custom_linear_solve(matvec, b, solve, transpose_solve)
-    return z[1] + _zero_tied_to(z[0], out.dtype)
+    return z[1] + zero_tied_to(z[0], out.dtype)
 
 
 def gram(A, weight=None):
@@ -240,115 +245,6 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
     return lax.fori_loop(0, num_steps, step, (x, r, r, first))[0]
 
 
-def root_times(matvec: Callable, v, num_steps: int):
-    r"""The product M^{1/2} v of a symmetric positive semidefinite M, by Lanczos' method from v.
-
-    .. math:: M^{1/2} v \approx \|v\| \, Q_k T_k^{1/2} e_1, \quad Q_k^T M Q_k = T_k, \; Q_k e_1 = v / \|v\|
-
-    Vectors are kept orthogonal, so k arrays like v are held; negative Ritz values count as 0.
-
-    Args:
-      matvec: `x -> M x`, self-adjoint.
-      v: a real array.
-      num_steps: k, the number of products with M; exact where k reaches the size of v.
-
-    Returns:
-      Like v.
-
-    Reference:
-      Chow & Saad (2014), algorithm 2.1, https://doi.org/10.1137/130920587
-    """
-    size, num = norm(v), min(num_steps, v.size)
-
-    def step(basis, j):
-        w = matvec(basis[j].reshape(v.shape)).ravel()
-        alpha = basis[j] @ w
-        for _ in range(2):  # once leaves rounding of the length that w had before
-            w = w - (basis @ w) @ basis
-        square = w @ w
-        going = square > 100 * jnp.finfo(v.dtype).eps ** 2 * (alpha**2 + square)  # less is rounding: the Krylov space is exhausted
-        beta = jnp.where(going, jnp.sqrt(jnp.where(going, square, 1)), 0)
-        return basis.at[j + 1].set(jnp.where(going, w / jnp.where(going, beta, 1), 0)), (alpha, beta)
-
-    start = jnp.zeros((num + 1, v.size), v.dtype).at[0].set(v.ravel() / jnp.where(size > 0, size, 1))
-    basis, (alphas, betas) = lax.scan(step, start, jnp.arange(num))
-    apart = lax.stop_gradient(2 * jnp.max(jnp.abs(alphas))) + 1 + jnp.arange(num, dtype=v.dtype)  # equal values have no derivative
-    alphas = jnp.where(jnp.cumprod(jnp.append(1, betas[:-1] > 0)) > 0, alphas, apart)
-    ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
-    roots = jnp.where(ritz > 0, jnp.sqrt(jnp.where(ritz > 0, ritz, 1)), 0)
-    return size * ((vectors @ (roots * vectors[0])) @ basis[:-1]).reshape(v.shape)
-
-
-def operator_norm(A, x, num_steps: int = 30, key=None):
-    r"""Largest singular value of A, by Lanczos' method on A^H A from a random start.
-
-    .. math:: \|A v\| / \|v\|, \quad v = \arg\max \{\|A v\| : v \in \mathrm{span}(v_0, A^H A v_0, \ldots, (A^H A)^{k-1} v_0), \|v\| = 1\}
-
-    A lower bound by construction. A relative error of :math:`\epsilon` in ||A||^2 after k steps in n dimensions has, over the starts and whatever the
-    spectrum, a probability of at most about :math:`\sqrt n \, e^{-(2 k - 1) \sqrt\epsilon}`; a gap in the spectrum does far better, and
-    `operator_norm_bounds` says how far. Vectors are kept orthogonal, so `num_steps` arrays like x are held.
-    The derivative for the leaves of A is Re <A v, dA v> / ||A v||.
-
-    Args:
-      A: an operator.
-      x: an array or `ShapeDtypeStruct`, or a pytree of them, in the domain of A: only shape and dtype count.
-      num_steps: k, the number of products with A^H A.
-      key: of the start; fixed if None.
-
-    Returns:
-      ||A||, a real scalar.
-
-    Reference:
-      Kuczynski & Wozniakowski (1992), Estimating the largest eigenvalue by the power and Lanczos algorithms with a random start,
-      https://doi.org/10.1137/0613066
-    """
-    v = _lanczos(A, x, num_steps, key)[2]
-    Av = A(v)
-    square = vdot(Av, Av) / vdot(v, v)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0).astype(real_dtype(x))
-
-
-def operator_norm_bounds(A, x, num_steps: int = 30, key=None, failure: float = 1e-6):
-    r"""An interval that holds ||A||: a certain lower bound, and an upper bound that fails with a chosen probability.
-
-    .. math:: p_k(t) = \prod_{i=1}^k \frac{t - \theta_i}{\beta_i}, \quad \|A\|^2 \le t \; \text{where} \; p_k(t) = 1 / \delta,
-        \; \delta = \epsilon \sqrt{\pi / (2 n)}
-
-    with Ritz values theta and Lanczos coefficients beta: :math:`v_k = p_k(A^H A) v_0` has length 1, so :math:`|p_k(\|A\|^2)| \le 1 / |\gamma|`
-    with gamma the component of the start along the top singular vector, which is below delta with a probability of at most epsilon.
-
-    Args:
-      A: an operator.
-      x: as in `operator_norm`.
-      num_steps: k; more make the interval narrower.
-      key: of the start; fixed if None.
-      failure: epsilon, probability over keys that the upper bound is too low.
-
-    Returns:
-      `(lower, upper)`, real scalars, constants for autodiff; the upper one allows for k roundings. Steps 1 / upper^2 are safe.
-
-    Reference:
-      Hochstenbach (2013), Probabilistic upper bounds for the matrix two-norm, https://doi.org/10.1007/s10915-013-9716-x
-    """
-    ritz, betas, v, size = _lanczos(A, x, num_steps, key)
-    num = betas.shape[0]
-    tiny = jnp.finfo(betas.dtype).tiny
-    log_betas = jnp.sum(jnp.log(jnp.maximum(betas, tiny)))
-    target = log_betas - jnp.log(failure) + 0.5 * jnp.log(2 * size / jnp.pi)
-    below = ritz[-1] - ritz  # t - theta_i = gap + below_i >= gap, so the gap lies below exp(target / k)
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        short = jnp.sum(jnp.log(jnp.exp(middle) + below)) < target
-        return jnp.where(short, middle, low), jnp.where(short, high, middle)
-
-    start = (jnp.log(tiny).astype(betas.dtype), (target / num).astype(betas.dtype))
-    gap = jnp.exp(lax.fori_loop(0, 60, halve, start)[1])
-    lower, roundings = lax.stop_gradient(norm(A(v)) / norm(v)), 1 + num * jnp.finfo(betas.dtype).eps
-    return lower.astype(betas.dtype), jnp.sqrt(jnp.maximum(ritz[-1], 0) + gap) * roundings
-
-
 def real_dtype(x):
     """The real dtype of the leaves of a pytree of arrays or `ShapeDtypeStruct`."""
     return jnp.finfo(jnp.result_type(*jax.tree.leaves(x))).dtype
@@ -370,30 +266,3 @@ def flattening(like):
         return jax.tree.unflatten(tree, [h.reshape(a.shape).astype(a.dtype) for h, a in zip(halves, leaves, strict=True)])
 
     return sum(sizes), unflat
-
-
-def _lanczos(A, x, num_steps, key):
-    """Lanczos on A^H A: Ritz values `[k]` ascending, betas `[k]`, the top Ritz vector like x, and the real dimension of x.
-
-    Complex arrays count as pairs of reals, so that the real inner product is meant throughout.
-    """
-    dtype, (size, unflat) = real_dtype(x), flattening(x)
-    num = min(num_steps, size)
-
-    def step(carry, j):
-        basis, scale = carry
-        w = lax.stop_gradient(flat(A.adjoint(A(unflat(basis[j])))))
-        scale, alpha = jnp.maximum(scale, jnp.linalg.norm(w)), basis[j] @ w
-        for _ in range(2):  # once leaves rounding of the length that w had before
-            w = w - (basis @ w) @ basis
-        beta = jnp.linalg.norm(w)
-        going = beta > 10 * jnp.finfo(dtype).eps * scale  # less is rounding: the Krylov space is exhausted
-        w, beta = jnp.where(going, w / jnp.where(going, beta, 1), 0), jnp.where(going, beta, 0)
-        return (basis.at[j + 1].set(w), scale), (alpha, beta)
-
-    start = jax.random.normal(jax.random.key(0) if key is None else key, (size,), dtype)
-    basis = jnp.zeros((num + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start))
-    (basis, _), (alphas, betas) = lax.scan(step, (basis, jnp.zeros((), dtype)), jnp.arange(num))
-    ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
-    top = jnp.where(ritz[-1] > 0, vectors[:, -1] @ basis[:-1], basis[0])  # of a zero operator any vector is the top one
-    return ritz, betas, unflat(top), size

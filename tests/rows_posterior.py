@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from medjax import linalg
+from medjax import lanczos, linalg
 from medjax.diffusion.coupling import coupling
 from medjax.diffusion.karras import karras
 from medjax.guides.annealed_likelihood import annealed_likelihood
@@ -88,7 +88,7 @@ def prepared(A, y, sigma_y):
 
 def size(A, y, sigma_y=1.0):
     """The norm of A / sigma_y."""
-    return linalg.operator_norm(linalg.Weighted(A, 1 / jnp.asarray(sigma_y)), jax.eval_shape(A.adjoint, y))
+    return lanczos.operator_norm(linalg.Weighted(A, 1 / jnp.asarray(sigma_y)), jax.eval_shape(A.adjoint, y))
 
 
 def coupled(A, y, sigma_y, num_steps):

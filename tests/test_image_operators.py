@@ -8,7 +8,7 @@ from scipy import ndimage, signal
 from skimage import restoration
 from skimage.restoration import uft
 
-from medjax import linalg
+from medjax import lanczos
 from medjax.operators.blur import blur
 from medjax.operators.downsample import downsample
 from medjax.operators.gaussian_kernel import gaussian_kernel
@@ -145,7 +145,7 @@ def test_gradient_is_exact_on_planes_and_bounded():
     for axis, wanted in enumerate((0.5, -3.0, 2.0)):
         inside = jax.lax.slice_in_dim(slopes[axis], 0, -1, axis=axis)
         assert np.array_equal(inside, np.full(inside.shape, wanted))
-    norm = linalg.operator_norm(A, x, 60)
+    norm = lanczos.operator_norm(A, x, 60)
     exact = np.sqrt(sum((2 * np.sin(np.pi * (n - 1) / (2 * n)) / s) ** 2 for n, s in zip(x.shape, (4.0, 1.0, 0.5), strict=True)))
     assert np.isclose(norm, exact, rtol=1e-9)  # Neumann cosines; 60 steps
 

@@ -10,21 +10,32 @@ PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from medjax.diffusion.karras import karras
-from medjax.guides.mmps import mmps
+from medjax.diffusion.likelihood import likelihood
 from medjax.operators.inpaint import inpaint
-from medjax.samplers.heun import heun
+from medjax.samplers.diffusion_mbir import diffusion_mbir
 from medjax.samplers.sample import sample
+from rows_posterior import METHODS, prepared
 from test_samplers import KERNELS, SHAPE, denoiser, gaussian_pixels
 
-NUM = 8
+NUM, PARTICLES = 8, 3
 assert jax.device_count() == NUM
-sigmas, A, y = karras(4, 0.1, 5.0), inpaint(jnp.arange(32).reshape(SHAPE) % 2), jnp.ones(SHAPE)
+sigmas, A = karras(3, 0.1, 5.0), inpaint(jnp.arange(32).reshape(SHAPE) % 2)
+y = A(jnp.ones(SHAPE))
 runs = {name: (kernel, denoiser(name)) for name, (kernel, _, _) in KERNELS.items()}
-runs["mmps"] = heun(), mmps(A, A(y), 0.2)(gaussian_pixels)
+for name, row in METHODS.items():
+    guide, kernel = row.make(*(prepared(A, y, 0.2) if row.svd else (A, y, 0.2)))
+    runs[name] = kernel, guide(gaussian_pixels)
+runs["diffusion_mbir"] = diffusion_mbir(A, y, 0.2), gaussian_pixels
 
 
 def one(key, x):
-    return {name: sample(key, kernel, denoise, sigmas, x) for name, (kernel, denoise) in runs.items()}
+    out = {}
+    for name, (kernel, denoise) in runs.items():
+        start = jnp.stack([x * (1 + i) for i in range(PARTICLES)]) if kernel.particles else x
+        out[name] = sample(key, kernel, denoise, jnp.append(sigmas[:-1], 0) if kernel.ends_at_zero else sigmas, start)
+    for probes in (0, 2):
+        out[f"likelihood {probes}"] = likelihood(key, gaussian_pixels, jnp.array([0.1, 0.5, 5.0]), x, num_probes=probes)
+    return out
 
 
 keys, x = jax.random.split(jax.random.key(0), NUM), 5 * jax.random.normal(jax.random.key(1), (NUM, *SHAPE))
@@ -47,9 +58,10 @@ print("equal", len(runs))
 
 
 def test_samples_are_equal_on_a_mesh():
-    """Every kernel, and mmps as one guide, to 1e-10 in double precision; no way gathers the samples on one device."""
+    """Every kernel and posterior sampler, and the likelihood, to 1e-10 in double precision; no way gathers the samples on one device."""
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", "XLA_FLAGS": flags}
+    environment["NPROC"] = "64"  # threads of XLA: eight programs that wait for their own parts in a pool as small as the machine wait for ever
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     words = [sys.executable, "-W", "error", "-c", PROGRAM]
     result = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)

@@ -55,7 +55,7 @@ def likelihood(key, denoise: Denoiser, sigmas, x, *, mean=0.0, variance=1.0, num
 
         return runge_kutta(both, state, u, u_next), None
 
-    start = (to_z(x, steps[0]), jnp.zeros((), x.dtype))
+    start = (to_z(x, steps[0]), linalg.zero_tied_to(x, x.dtype))
     (z, gain), _ = jax.lax.scan(body, start, (jnp.arange(len(steps) - 1), steps[:-1], steps[1:]))
     scale = jnp.log(2 * math.pi * (variance + jnp.exp(2 * steps[0])))
     return (gain - linalg.vdot(z, z) / 2 - x.size * scale / 2).astype(x.dtype)
@@ -66,7 +66,7 @@ def _exact_trace(fn, z):
     value, product = jax.linearize(fn, z)
 
     def entry(i):
-        return product(jnp.zeros(z.size, z.dtype).at[i].set(1).reshape(z.shape)).ravel()[i]
+        return product((jnp.zeros(z.size, z.dtype).at[i].set(1) + linalg.zero_tied_to(z, z.dtype)).reshape(z.shape)).ravel()[i]
 
     return value, jnp.sum(jax.lax.map(entry, jnp.arange(z.size), batch_size=min(z.size, 16)))
 
@@ -76,7 +76,7 @@ def _hutchinson(key, num):
 
     def trace(fn, z):
         value, product = jax.linearize(fn, z)
-        probes = jax.random.rademacher(key, (num, *z.shape), z.dtype)
+        probes = jax.random.rademacher(key, (num, *z.shape), z.dtype) + linalg.zero_tied_to(z, z.dtype)
         return value, jnp.mean(jax.vmap(lambda v: linalg.vdot(v, product(v)))(probes))
 
     return trace

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from medjax import linalg
+from medjax import lanczos, linalg
 from medjax.typing import Denoiser, Operator
 
 
@@ -66,7 +66,7 @@ def draw(key, prior: Moments, num_krylov: int):
       https://doi.org/10.1137/130920587
     """
     normal = jax.random.normal(key, prior.mean.shape, prior.mean.dtype)
-    return prior.mean + linalg.root_times(prior.covariance, normal, num_krylov)
+    return prior.mean + lanczos.root_times(prior.covariance, normal, num_krylov)
 
 
 def pull(prior: Moments, A: Operator, error, root, num_krylov: int):

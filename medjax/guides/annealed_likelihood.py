@@ -2,7 +2,7 @@
 
 import jax
 
-from medjax import checks, linalg
+from medjax import checks, lanczos
 from medjax.typing import Guide, Operator
 
 
@@ -32,7 +32,7 @@ def annealed_likelihood(A: Operator, y, sigma_y=1.0, *, gamma: float = 1.0) -> G
     """
     y, root = checks.measured(A, y, sigma_y)
     checks.nonnegative(gamma, "gamma")
-    blurred = gamma * linalg.operator_norm(A, jax.eval_shape(A.adjoint, y))
+    blurred = gamma * lanczos.operator_norm(A, jax.eval_shape(A.adjoint, y))
 
     def guide(denoise):
         def guided(x, sigma):

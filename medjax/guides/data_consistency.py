@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax import checks, linalg
+from medjax import checks, lanczos, linalg
 from medjax.typing import Guide, Operator
 
 
@@ -35,7 +35,7 @@ def data_consistency(A: Operator, y, sigma_y=1.0, *, step: float = 1.0) -> Guide
     if checks.is_concrete(step) and not 0 < np.asarray(step) < 2:
         raise ValueError(f"step is {step}, a number in (0, 2) is needed")
     like = jax.eval_shape(A.adjoint, y)
-    square = linalg.operator_norm(linalg.Weighted(A, root), like) ** 2
+    square = lanczos.operator_norm(linalg.Weighted(A, root), like) ** 2
     alpha = step / jnp.where(square > 0, square, 1)
 
     def guide(denoise):

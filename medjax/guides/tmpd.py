@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from medjax import checks
+from medjax import checks, linalg
 from medjax.typing import Guide, Operator
 
 
@@ -41,7 +41,8 @@ def tmpd(A: Operator, y, sigma_y=1.0) -> Guide:
     def guide(denoise):
         def guided(x, sigma):
             denoised, vjp = jax.vjp(lambda x: denoise(x, sigma), x)
-            residual, sums = y - A(denoised), sigma**2 * A(vjp(A.adjoint((root > 0) * ones))[0])
+            given = A.adjoint((root > 0) * ones) + linalg.zero_tied_to(denoised, denoised.dtype)
+            residual, sums = y - A(denoised), sigma**2 * A(vjp(given)[0])
             if jnp.iscomplexobj(y):
                 weighed = lax.complex(divided(residual.real, sums.real), divided(residual.imag, sums.imag))
             else:

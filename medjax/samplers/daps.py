@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import checks, linalg
+from medjax import checks, lanczos, linalg
 from medjax.diffusion.likelihood_gradient import likelihood_gradient
 from medjax.samplers.ddim import ddim
 from medjax.samplers.sample import sample
@@ -25,10 +25,11 @@ def daps(A: Operator, y, sigma_y=1.0, *, variance=1.0, num_ode: int = 5, num_lan
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       variance: v, of a pixel under the prior; infinite is the paper's r = sigma.
-      num_ode: Euler steps of the probability flow from sigma to 0, the denoiser calls of a step.
+      num_ode: Euler steps of the probability flow, the denoiser calls of a step: from sigma evenly in ln sigma to a tenth of it, then to 0.
       num_langevin: steps of Langevin's dynamics, each a product with A and its adjoint, no denoiser call.
       step_size: as a fraction of the inverse of the largest curvature, below 2.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise`; Gaussian with sigma_y, which still tells the step, if None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z; Gaussian with sigma_y, which still tells the step, if
+        None.
 
     Returns:
       A `Kernel` without state.
@@ -41,8 +42,11 @@ def daps(A: Operator, y, sigma_y=1.0, *, variance=1.0, num_ode: int = 5, num_lan
     """
     y, root = checks.measured(A, y, sigma_y)
     checks.positive(variance, "variance", finite=False)
-    checks.positive(step_size, "step_size")
-    largest = linalg.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2
+    if checks.is_concrete(step_size) and not 0 < step_size < 2:
+        raise ValueError(f"daps needs a step_size above 0 and below 2, got {step_size}")
+    if num_ode < 1 or num_langevin < 0:
+        raise ValueError(f"daps needs num_ode >= 1 and num_langevin >= 0, got {num_ode} and {num_langevin}")
+    largest = lanczos.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2
     force = likelihood_gradient(y, root, log_likelihood)
     fractions = jnp.append(jnp.geomspace(1.0, 0.1, num_ode), 0.0)
 

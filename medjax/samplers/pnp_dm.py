@@ -1,11 +1,12 @@
 """Plug-and-play diffusion models: split Gibbs sampling with a diffusion prior."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 
-from medjax import checks, linalg
+from medjax import checks, lanczos, linalg
 from medjax.diffusion.moments import data_noise
 from medjax.samplers.moment_matching import moment_matching
 from medjax.samplers.sample import sample
@@ -46,10 +47,10 @@ def pnp_dm(A: Operator, y, sigma_y=1.0, *, prior: Kernel | None = None, levels=(
       https://arxiv.org/abs/2405.18782; the correction is ours
     """
     y, root = checks.measured(A, y, sigma_y)
-    if levels[0] != 1 or levels[-1] != 0 or num_krylov < 1:
-        raise ValueError(f"pnp_dm needs levels from 1 to 0 and num_krylov >= 1, got {tuple(levels)} and {num_krylov}")
+    if levels[0] != 1 or levels[-1] != 0 or num_krylov < 1 or any(low >= high for high, low in itertools.pairwise(levels)):
+        raise ValueError(f"pnp_dm needs falling levels from 1 to 0 and num_krylov >= 1, got {tuple(levels)} and {num_krylov}")
     prior = moment_matching(num_krylov=num_krylov) if prior is None else prior
-    bound = 1.05 * linalg.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2 if corrected else jnp.inf  # a lower estimate
+    bound = 1.05 * lanczos.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2 if corrected else jnp.inf  # a lower estimate
 
     def step(key, x, state, sigma, sigma_next, denoise):
         key_data, key_prior = jax.random.split(key)
@@ -72,5 +73,5 @@ def _inflated(key, A, y, root, num_krylov, x, sigma):
 def _corrected(key, A, y, root, num_krylov, x, sigma):
     """z given x and y where the noise of the coupling is taken from that of the data."""
     normal = jax.random.normal(key, x.shape, x.dtype)
-    noise = linalg.root_times(lambda v: v - sigma**2 * A.adjoint(root**2 * A(v)), normal, num_krylov)
+    noise = lanczos.root_times(lambda v: v - sigma**2 * A.adjoint(root**2 * A(v)), normal, num_krylov)
     return x + sigma**2 * A.adjoint(root**2 * (y - A(x))) + sigma * noise

@@ -56,7 +56,8 @@ def tv_admm(A: Operator, y, sigma_y=1.0, *, strength=0.04, rho=10.0, num_admm: i
     normal = linalg.gram(A, root**2)
 
     def init(x):
-        return Split(*(jnp.zeros((1, *x.shape), x.dtype) for _ in range(2)))
+        zero = jnp.zeros((1, *x.shape), x.dtype) + linalg.zero_tied_to(x, x.dtype)
+        return Split(zero, zero)
 
     def step(key, x, state, sigma, sigma_next, denoise):
         penalty, threshold = (jnp.asarray(value, x.dtype) for value in (rho, strength / rho))

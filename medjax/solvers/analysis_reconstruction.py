@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import checks, linalg
+from medjax import checks, lanczos
 from medjax.solvers.data_term import data_term
 from medjax.solvers.nested_fista import nested_fista
 from medjax.solvers.shortened import shortened
@@ -59,7 +59,7 @@ def analysis_reconstruction(
     if step_size is None:
         step_size = 1 / data.curvature()
     if K_norm is None:
-        K_norm = 1.02 * linalg.operator_norm(K, data.back, 30)
+        K_norm = 1.02 * lanczos.operator_norm(K, data.back, 30)
 
     axes = () if group is None else (group,)
     return nested_fista(

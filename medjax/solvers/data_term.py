@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
-from medjax import checks, linalg
+from medjax import checks, lanczos, linalg
 from medjax.solvers.measured import measured
 from medjax.typing import Operator
 
@@ -77,6 +77,6 @@ def data_term(A: Operator, y, sigma_y, tolerance=1e-5, num_krylov: int = 100) ->
         return jnp.where(jnp.isfinite(linalg.norm(missing)), found, jnp.nan)  # of NaN it makes 0
 
     def curvature():
-        return (1.02 * linalg.operator_norm(linalg.Weighted(A, root), back, 20)) ** 2  # the estimate is a lower bound
+        return (1.02 * lanczos.operator_norm(linalg.Weighted(A, root), back, 20)) ** 2  # the estimate is a lower bound
 
     return DataTerm(value, lambda x: jax.tree.map(jnp.subtract, gram(x), back), gram, back, prox, curvature, linalg.real_dtype(back))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import linalg
+from medjax import lanczos, linalg
 from medjax.solvers.measured import measured
 from medjax.solvers.proximal_gradient import proximal_gradient
 from medjax.typing import Operator, Solver
@@ -36,7 +36,7 @@ def landweber(A: Operator, y, sigma_y=1.0, step_size=None, nonnegative: bool = F
     y, root = measured(y, sigma_y)
     gram, back = linalg.gram(A, root**2), A.adjoint(root**2 * y)
     if step_size is None:
-        norm = linalg.operator_norm(linalg.Weighted(A, root), back, 20)
+        norm = lanczos.operator_norm(linalg.Weighted(A, root), back, 20)
         step_size = 1 / jnp.where(norm > 0, norm, 1) ** 2
 
     def project(x, _):

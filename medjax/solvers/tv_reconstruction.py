@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import checks, linalg
+from medjax import checks, lanczos, linalg
 from medjax.solvers.measured import measured
 from medjax.solvers.pdhg import pdhg
 from medjax.solvers.shortened import shortened
@@ -73,7 +73,7 @@ def _steps(A, y, weight, strength):
     sensitivity = jnp.max(sensitivity, axis=tuple(range(2, x_like.ndim)), keepdims=True)
     most = jnp.max(sensitivity)
     shape = jnp.where(most > 0, jnp.maximum(sensitivity, 0.05 * most) / jnp.where(most > 0, most, 1), 1) ** -0.5  # square root of tau
-    norm = 1.02 * linalg.operator_norm(linalg.Weighted(A, root, shape), jax.random.normal(jax.random.key(0), x_like.shape, x_like.dtype), 20)
+    norm = 1.02 * lanczos.operator_norm(linalg.Weighted(A, root, shape), jax.random.normal(jax.random.key(0), x_like.shape, x_like.dtype), 20)
 
     descent = A.adjoint(weight**2 * y)
     curvature = linalg.vdot(A(descent), weight**2 * A(descent))
