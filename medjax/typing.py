@@ -98,11 +98,13 @@ class Kernel(NamedTuple):
     """`init(x) -> state`, `step(key, x, state, sigma, sigma_next, denoise) -> (x, state)`, with sigma > sigma_next >= 0.
 
     particles: whether x is many images on its first axis, which the denoiser takes one by one.
+    ends_at_zero: whether it is right only for levels that end at 0, where it weighs its particles for the last time.
     """
 
     init: Callable[[Array], Any]
     step: Callable[[Array, Array, Any, Array, Array, Denoiser], tuple[Array, Any]]
     particles: bool = False
+    ends_at_zero: bool = False
 
 
 class Phantom(NamedTuple):

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax import linalg
+from medjax import lanczos
 from medjax.diffusion.coupling import coupling
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.mixture import mixture
 from medjax.diffusion.moments import bridged, bridged_log_misfit, draw, log_evidence, log_misfit, moments, posterior_draw
 from medjax.operators.blur import blur
+from medjax.operators.decomposed import decomposed
 from medjax.operators.downsample import downsample
 from medjax.operators.inpaint import inpaint
 from medjax.physics.emission_counts import emission_counts
@@ -18,7 +19,7 @@ from medjax.samplers.daps import daps
 from medjax.samplers.fps import fps
 from medjax.samplers.mcg_diff import mcg_diff
 from medjax.samplers.moment_matching import moment_matching
-from medjax.samplers.particles import effective_sample_size, systematic
+from medjax.samplers.particles import drawn_anew, effective_sample_size, multinomial, systematic
 from medjax.samplers.pnp_dm import pnp_dm
 from medjax.samplers.sample import sample
 from medjax.samplers.twisted_smc import twisted_smc
@@ -48,16 +49,33 @@ def test_root_of_a_matrix_times_a_vector(key):
     values, basis = jnp.linalg.eigh(singular)
     v = jnp.sin(1.0 + jnp.arange(NUM))
     exact = basis @ (jnp.sqrt(jnp.maximum(values, 0)) * (basis.T @ v))
-    assert np.allclose(linalg.root_times(lambda u: singular @ u, v, 20), exact, rtol=0, atol=1e-7)  # root of the rounding of eigenvalues of 0
-    assert np.allclose(linalg.root_times(lambda u: 4.0 * u, v, 5), 2 * v, rtol=0, atol=1e-12)
+    assert np.allclose(lanczos.root_times(lambda u: singular @ u, v, 20), exact, rtol=0, atol=1e-7)  # root of the rounding of eigenvalues of 0
+    assert np.allclose(lanczos.root_times(lambda u: 4.0 * u, v, 5), 2 * v, rtol=0, atol=1e-12)
     regular = COVARIANCE + jnp.eye(NUM)
 
     def value(a):
-        return jnp.sum(linalg.root_times(lambda u: a * (regular @ u) + u, v, 20) * MEAN)
+        return jnp.sum(lanczos.root_times(lambda u: a * (regular @ u) + u, v, 20) * MEAN)
 
     difference = (value(1.0 + 1e-5) - value(1.0 - 1e-5)) / 2e-5
     assert np.isclose(jax.grad(value)(1.0), difference, rtol=1e-7)
-    assert np.isclose(jax.grad(lambda a: linalg.root_times(lambda u: a * u, v, 5)[0])(4.0), v[0] / 4, rtol=1e-12)
+    assert np.isclose(jax.grad(lambda a: lanczos.root_times(lambda u: a * u, v, 5)[0])(4.0), v[0] / 4, rtol=1e-12)
+
+
+def test_root_of_repeated_and_negative_values(key):
+    """A blur round a circle of 12 has 7 values of its own: the space ends early, where rounding of M is larger than what is left of some vectors."""
+    angles = 2 * jnp.pi * jnp.arange(NUM) / NUM
+    v = jax.random.normal(key, (NUM,))
+
+    def exact(a, v):
+        values = 1 - a * (0.6 + 0.4 * jnp.cos(angles)) ** 2
+        return jnp.fft.ifft(jnp.where(values > 0, jnp.sqrt(jnp.where(values > 0, values, 1)), 0) * jnp.fft.fft(v)).real
+
+    def found(a, v):
+        return lanczos.root_times(lambda u: u - a * jnp.fft.ifft((0.6 + 0.4 * jnp.cos(angles)) ** 2 * jnp.fft.fft(u)).real, v, 20)
+
+    for a in (0.5, 0.95, 1.6):  # with 1.6 some are negative and count as 0
+        assert np.allclose(found(a, v), exact(a, v), rtol=0, atol=1e-10)
+        assert np.allclose(jax.jacobian(found)(a, v), jax.jacobian(exact)(a, v), rtol=0, atol=1e-9)
 
 
 def test_draws_have_the_moments(key):
@@ -165,6 +183,37 @@ def test_particles(key):
     counts = np.bincount(systematic(key, jnp.log(weights)), minlength=50)
     expected = 50 * np.asarray(weights / weights.sum())
     assert np.all(counts >= np.floor(expected)) and np.all(counts <= np.ceil(expected)) and counts.sum() == 50
+
+
+@pytest.mark.parametrize("choose", [systematic, multinomial])
+def test_broken_particles_are_seen_and_alone(key, choose):
+    """One of NaN weight stays NaN in its place and has no children; where none has any weight all are NaN."""
+    x, log_weights = jnp.arange(8.0), jnp.zeros(8).at[3].set(jnp.nan)
+    assert np.isclose(effective_sample_size(log_weights), 7)
+    kept = np.delete(np.asarray(drawn_anew(choose(key, log_weights), log_weights, x)), 3)
+    assert np.all(np.isfinite(kept)) and 3 not in kept and len(set(kept)) > 3
+    assert np.isnan(drawn_anew(choose(key, log_weights), log_weights, x)[3])
+    assert np.all(np.isnan(drawn_anew(choose(key, log_weights), jnp.full(8, -jnp.inf), x)))
+
+
+@pytest.mark.parametrize("make", [twisted_smc, fps, mcg_diff])
+def test_a_particle_that_breaks_is_not_hidden(key, make):
+    """A denoiser that gives NaN for large pixels: the one particle that met it is NaN at the end, the others go on."""
+    A = decomposed(inpaint(jnp.ones(2)), (2,))
+    kernel, prior = make(A, jnp.array([0.5, 0.2]), 0.5), gaussian(jnp.zeros(2), jnp.eye(2))
+    levels, start = jnp.array([10.0, 3.0, 1.0, 0.3, 0.0]), 10 * jax.random.normal(key, (32, 2)).at[5].set(1000.0)
+    x = jax.jit(lambda x: sample(key, kernel, lambda x, s: jnp.where(x[0] > 500, jnp.nan, prior(x, s)), levels, x))(start)
+    good = np.all(np.isfinite(x), axis=1)
+    assert not good[5] and good.sum() == 31
+    assert len(np.unique(np.asarray(x)[good], axis=0)) > 15  # not one family
+
+
+@pytest.mark.parametrize("make", [twisted_smc, mcg_diff])
+def test_particles_are_weighed_at_zero(key, make):
+    """Levels that end above it are refused, for their last weights would be lost."""
+    A = decomposed(inpaint(jnp.ones(2)), (2,))
+    with pytest.raises(ValueError, match="end at 0.1"):
+        sample(key, make(A, jnp.ones(2), 0.5), gaussian(jnp.zeros(2), jnp.eye(2)), jnp.array([1.0, 0.1]), jnp.ones((4, 2)))
 
 
 def test_daps_with_counts(key):

@@ -35,4 +35,4 @@ def chain(*kernels: Kernel) -> Kernel:
             out.append(state)
         return x, tuple(out)
 
-    return Kernel(init, step, any(kernel.particles for kernel in kernels))
+    return Kernel(init, step, any(kernel.particles for kernel in kernels), any(kernel.ends_at_zero for kernel in kernels))

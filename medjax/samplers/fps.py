@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from medjax import checks
 from medjax.diffusion.moments import Moments, data_noise, log_misfit, pull
-from medjax.samplers.particles import systematic
+from medjax.samplers.particles import drawn_anew, systematic
 from medjax.typing import Kernel, Operator
 
 
@@ -57,7 +57,7 @@ def fps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 10) -> Kernel:
 
         mean = jax.vmap(lambda x: (1 - ratio) * denoise(x, sigma) + ratio * x)(x)
         fit = jax.vmap(functools.partial(_fit, variance, A, noisy, root, num_krylov))(mean)
-        mean = mean[systematic(keys[2], fit)]
+        mean = drawn_anew(systematic(keys[2], fit), fit, mean)
         near = mean + bridge * jax.random.normal(keys[3], x.shape, x.dtype)
         return jax.vmap(move)(jax.random.split(keys[4], x.shape[0]), mean, near), (path, jnp.zeros_like(fresh))
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from medjax import checks
 from medjax.samplers.heun import heun
-from medjax.samplers.sample import sample
+from medjax.samplers.sample import recorded
 from medjax.typing import Denoiser, Kernel
 
 
@@ -34,4 +34,4 @@ def invert(denoise: Denoiser, sigmas, x, kernel: Kernel | None = None):
     if checks.is_concrete(sigmas):
         sigmas = np.asarray(sigmas)
         sigmas = sigmas[:-1] if sigmas.ndim and len(sigmas) and sigmas[-1] == 0 else sigmas
-    return sample(jax.random.key(0), kernel or heun(), denoise, sigmas[::-1], x)
+    return recorded(jax.random.key(0), kernel or heun(), denoise, sigmas[::-1], x, lambda x: None, rising=True)[0]

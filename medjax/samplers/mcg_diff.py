@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from medjax import checks
-from medjax.samplers.particles import multinomial
+from medjax import checks, linalg
+from medjax.samplers.particles import drawn_anew, multinomial
 from medjax.typing import Kernel, Operator
 
 
@@ -29,13 +29,15 @@ def mcg_diff(A: Operator, y, sigma_y=1.0, *, kappa: float = 1e-8) -> Kernel:
       ancestors: the authors take one of each run.
 
     Raises:
-      ValueError: for an operator without an SVD, data that do not fit it, or sigma_y that is no positive scalar.
+      ValueError: for an operator without an SVD, data that do not fit it, sigma_y that is no positive scalar, kappa that is not positive, or,
+        in `sample`, levels that do not end at 0.
 
     Reference:
       Cardoso et al. (2024), Monte Carlo guided diffusion for Bayesian linear inverse problems, algorithm 2, https://arxiv.org/abs/2308.07983, in
       variance-exploding coordinates; potentials at each step as in the authors' code.
     """
     y, root = checks.measured(A, y, sigma_y)
+    checks.positive(kappa, "kappa")
     svd, values, data = checks.decomposition(A, y, sigma_y, "mcg_diff")
     gain, seen = root * values, values > 0
     tau = jnp.where(seen, 1 / jnp.where(seen, gain, 1), jnp.inf)
@@ -57,13 +59,13 @@ def mcg_diff(A: Operator, y, sigma_y=1.0, *, kappa: float = 1e-8) -> Kernel:
         (before, variance_before), (active, variance), step_variance = spread(sigma), spread(sigma_next), sigma_next**2 * (1 - ratio)
         state = jnp.where(jnp.any(before), log_density(jax.vmap(svd.analyse)(x), variance_before, before), state)
         met = log_density(mean, step_variance + variance, active) - state
-        filtered = mean[multinomial(keys[1], met)]
+        filtered = drawn_anew(multinomial(keys[1], met), met, mean)
         pulled = jnp.where(active, step_variance / (step_variance + variance), 0)
         near = filtered + pulled * (wanted - filtered) + jnp.sqrt(step_variance * (1 - pulled)) * noise
         z = jnp.where(jnp.any(active), near, mean + jnp.sqrt(step_variance) * noise)
         x_next = jax.vmap(svd.synthesise)(z).astype(x.dtype)
         fit = -jnp.sum(jnp.abs(gain[None] * (z - wanted)) ** 2, axis=tuple(range(1, z.ndim))) / 2 - state
-        last = x_next[multinomial(keys[2], fit)]
+        last = drawn_anew(multinomial(keys[2], fit), fit, x_next)
         return jnp.where(sigma_next > 0, x_next, last), state
 
-    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step, particles=True)
+    return Kernel(lambda x: linalg.zeros_along(x), step, particles=True, ends_at_zero=True)

@@ -16,8 +16,7 @@ def effective_sample_size(log_weights):
     Reference:
       Kong, Liu & Wong (1994), Sequential imputations and Bayesian missing data problems.
     """
-    weights = jax.nn.softmax(log_weights)
-    return 1 / jnp.sum(weights**2)
+    return 1 / jnp.sum(_weights(log_weights) ** 2)
 
 
 def systematic(key, log_weights):
@@ -34,7 +33,7 @@ def systematic(key, log_weights):
       Kitagawa (1996); Douc, Cappe & Moulines (2005), section 2.4, https://arxiv.org/abs/cs/0507025
     """
     num = log_weights.shape[0]
-    edges = jnp.cumsum(jax.nn.softmax(log_weights))
+    edges = jnp.cumsum(_weights(log_weights))
     places = (jnp.arange(num) + jax.random.uniform(key, dtype=edges.dtype)) / num * edges[-1]
     return jnp.minimum(jnp.searchsorted(edges, places, side="right"), num - 1)
 
@@ -49,6 +48,30 @@ def multinomial(key, log_weights):
     Returns:
       `[p]` indices.
     """
-    edges = jnp.cumsum(jax.nn.softmax(log_weights))
+    edges = jnp.cumsum(_weights(log_weights))
     places = jax.random.uniform(key, log_weights.shape, edges.dtype) * edges[-1]
     return jnp.minimum(jnp.searchsorted(edges, places, side="right"), log_weights.shape[0] - 1)
+
+
+def drawn_anew(ancestors, log_weights, x):
+    """The particles of the ancestors, in which a broken one stays in its place, as NaN, to be seen and to have no children.
+
+    Args:
+      ancestors: `[p]` indices, of `systematic` or `multinomial`.
+      log_weights: `[p]` log w that they were drawn by; NaN or infinite of a broken particle, and where none is above 0 all are broken.
+      x: `[p, ...]` particles.
+
+    Returns:
+      Like x.
+    """
+    broken = _broken(log_weights) | ~jnp.any(jnp.isfinite(log_weights))
+    return jnp.where(broken.reshape(-1, *(1,) * (x.ndim - 1)), jnp.nan, x[ancestors])
+
+
+def _weights(log_weights):
+    """Normalised, 0 of broken particles."""
+    return jax.nn.softmax(jnp.where(_broken(log_weights), -jnp.inf, log_weights))
+
+
+def _broken(log_weights):
+    return jnp.isnan(log_weights) | (log_weights == jnp.inf)

@@ -20,22 +20,21 @@ def sample(key, kernel: Kernel, denoise: Denoiser, sigmas, x):
       key: typed key.
       kernel: a `Kernel`.
       denoise: denoiser of the prior, or of the posterior when a guide has been applied.
-      sigmas: `[num_steps + 1]` strictly decreasing noise levels, the last one may be 0; strictly increasing ones above 0 lead back to noise, as in
-        `invert`. They take the precision of x.
+      sigmas: `[num_steps + 1]` strictly decreasing noise levels, the last one may be 0, in the precision of x; `invert` leads back to noise.
       x: start, one example at noise level `sigmas[0]`; `vmap` over `key` and `x` for many.
 
     Returns:
       x at noise level `sigmas[-1]`, of the shape of x.
 
     Raises:
-      ValueError: for known levels that are not so, or fewer than two.
+      ValueError: for known levels that are not so, fewer than two, or a last one above 0 for a kernel that needs 0.
     """
     return recorded(key, kernel, denoise, sigmas, x, lambda x: None)[0]
 
 
-def recorded(key, kernel: Kernel, denoise: Denoiser, sigmas, x, record: Callable):
-    """`sample`, and what `record(x)` gives after each step: `(x, rows)`, rows of `[num_steps, ...]`."""
-    levels = jnp.asarray(_checked(sigmas), linalg.real_dtype(x))
+def recorded(key, kernel: Kernel, denoise: Denoiser, sigmas, x, record: Callable, rising: bool = False):
+    """`sample`, and what `record(x)` gives after each step: `(x, rows)`, rows of `[num_steps, ...]`. Rising levels, above 0, lead back to noise."""
+    levels = _checked(sigmas, linalg.real_dtype(x), kernel, rising)
 
     def body(carry, inputs):
         x, state = carry
@@ -48,18 +47,18 @@ def recorded(key, kernel: Kernel, denoise: Denoiser, sigmas, x, record: Callable
     return x, rows
 
 
-def _checked(sigmas):
-    """`sigmas`, refused where they are known and lead nowhere."""
+def _checked(sigmas, dtype, kernel, rising):
+    """`sigmas` in the precision of x, refused where they are known and lead nowhere."""
     if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
         raise ValueError(f"sigmas is {list(jnp.shape(sigmas))}, a vector of at least 2 noise levels is needed")
     if checks.is_concrete(sigmas):
-        levels = np.asarray(sigmas)
+        levels = np.asarray(sigmas, dtype)
         if not np.all(np.isfinite(levels) & (levels >= 0)):
             raise ValueError(f"sigmas hold {levels[~(np.isfinite(levels) & (levels >= 0))][0]}, finite noise levels of at least 0 are needed")
-        change = np.diff(levels) if levels[0] > 0 else -np.ones(1)
-        wrong = np.flatnonzero(change >= 0 if levels[0] > levels[-1] or levels[0] == 0 else change <= 0)
-        if levels[0] == 0 or len(wrong):
-            at = int(wrong[0]) if len(wrong) else 0
-            found = f"sigmas go from {levels[at]:.4g} to {levels[at + 1]:.4g} at step {at}"
-            raise ValueError(f"{found}; strictly decreasing noise levels are needed, or strictly increasing ones above 0")
-    return sigmas
+        wrong = np.flatnonzero((np.diff(levels) <= 0) | (levels[:-1] == 0) if rising else np.diff(levels) >= 0)
+        if len(wrong):
+            found = f"sigmas go from {levels[wrong[0]]:.4g} to {levels[wrong[0] + 1]:.4g} at step {wrong[0]}"
+            raise ValueError(f"{found}; strictly {'increasing noise levels above 0' if rising else 'decreasing noise levels'} are needed")
+        if kernel.ends_at_zero and levels[-1] > 0:
+            raise ValueError(f"sigmas end at {levels[-1]:.4g}; this kernel weighs its particles for the last time at 0, which is needed")
+    return jnp.asarray(sigmas, dtype)

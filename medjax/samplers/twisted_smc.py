@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from medjax import checks
+from medjax import checks, linalg
 from medjax.diffusion.moments import bridged, bridged_log_misfit, log_evidence, log_misfit, moments, posterior_draw
-from medjax.samplers.particles import effective_sample_size, systematic
+from medjax.samplers.particles import drawn_anew, effective_sample_size, systematic
 from medjax.typing import Kernel, Operator
 
 
@@ -49,16 +49,18 @@ def twisted_smc(
       A `Kernel` for x `[p, ...]`, p particles that each start at sigmas[0]; two denoiser calls a step, for the denoiser of the prior.
 
     Raises:
-      ValueError: for data that do not fit the operator, sigma_y that is not positive, or num_krylov below 1.
+      ValueError: for data that do not fit the operator, sigma_y that is not positive, a number that is out of range, or, in `sample`, levels that
+        do not end at 0.
 
     Reference:
       Wu et al. (2023), Practical and asymptotically exact conditional sampling in diffusion models, algorithm 1,
       https://arxiv.org/abs/2306.17775; there C is 0 in the transition and r^2 I or 0 in psi, which needs many more steps.
     """
     y, root = checks.measured(A, y, sigma_y)
-    if num_krylov < 1:
-        raise ValueError(f"twisted_smc needs num_krylov >= 1, got {num_krylov}")
-
+    if num_krylov < 1 or at_once < 1:
+        raise ValueError(f"twisted_smc needs num_krylov >= 1 and at_once >= 1, got {num_krylov} and {at_once}")
+    checks.fraction(threshold, "threshold")
+    checks.positive(variance, "variance")
     told = functools.partial(moments, isotropic_above=isotropic_above, variance=variance)
 
     def twist(prior):
@@ -80,8 +82,9 @@ def twisted_smc(
         log_weights = state + each(lambda x: twist(told(denoise, x, sigma)), x)
         again = (effective_sample_size(log_weights) < threshold * x.shape[0]) | (sigma_next == 0)
         ancestors = jnp.where(again, systematic(keys[0], log_weights), jnp.arange(x.shape[0]))
-        log_weights = jnp.where(again, 0, log_weights - jnp.max(log_weights))
-        x, predicted = each(lambda pair: move(pair[0], pair[1], sigma, sigma_next, denoise), (keys[1:], x[ancestors]))
+        x = jnp.where(again, drawn_anew(ancestors, log_weights, x), x)
+        log_weights = jnp.where(again, 0, log_weights - jnp.nanmax(log_weights))
+        x, predicted = each(lambda pair: move(pair[0], pair[1], sigma, sigma_next, denoise), (keys[1:], x))
         return x, log_weights - predicted
 
-    return Kernel(lambda x: jnp.zeros(x.shape[0], x.dtype), step, particles=True)
+    return Kernel(lambda x: linalg.zeros_along(x), step, particles=True, ends_at_zero=True)
