@@ -63,12 +63,20 @@ def measured(A, y, sigma_y):
     """Data of an operator and the root of their weights, `(y, 1 / sigma_y)`: floating, y with 0 where nothing was measured, that is sigma_y infinite.
 
     Raises:
-      ValueError: where A does not give data of the shape of y, or a known sigma_y is not positive or does not broadcast against y.
+      ValueError: where A does not give data of the shape of y, or of its kind, or a known sigma_y is no number, not positive or does not broadcast
+        against y.
     """
-    y = linalg.inexact(y)
-    given = jax.eval_shape(lambda y: A(A.adjoint(y)), y)
+    y, name = linalg.inexact(y), type(A).__name__.lstrip("_")
+    try:
+        given = jax.eval_shape(lambda y: A(A.adjoint(y)), y)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} takes no y of {list(y.shape)}, {y.dtype}: {str(error).splitlines()[0]}") from error
     if given.shape != y.shape:
         raise ValueError(f"the operator gives data {list(given.shape)}, got y {list(y.shape)}")
+    if jnp.iscomplexobj(given) != jnp.iscomplexobj(y):
+        raise ValueError(f"{name} gives {'complex' if jnp.iscomplexobj(given) else 'real'} data, got y of {y.dtype}")
+    if not hasattr(sigma_y, "dtype") and not isinstance(sigma_y, int | float):
+        raise ValueError(f"sigma_y is {sigma_y!r}, a number or an array is needed")
     if any(size not in (1, whole) for size, whole in zip(jnp.shape(sigma_y)[::-1], y.shape[::-1], strict=False)) or jnp.ndim(sigma_y) > y.ndim:
         raise ValueError(f"sigma_y is {list(jnp.shape(sigma_y))}, a scalar or {list(y.shape)} is needed")
     root = 1 / jnp.asarray(positive(sigma_y, "sigma_y", finite=False), linalg.real_dtype(y))

@@ -9,7 +9,9 @@ import pytest
 from rows_solvers import normal
 
 from medjax import checks
-from medjax.checks import check_adjoint, nonnegative, positive
+from medjax.checks import check_adjoint, measured, nonnegative, positive
+from medjax.operators.downsample import downsample
+from medjax.operators.masked_fourier import masked_fourier
 
 
 @jax.tree_util.register_dataclass
@@ -118,3 +120,35 @@ def test_signs(check, bad, found):
     with pytest.raises(ValueError, match="strength is nan"):
         check(jnp.array([1.0, jnp.nan]), "strength")
     assert jax.jit(lambda v: check(v, "strength"))(bad) == bad  # traced: not known now
+
+
+@pytest.mark.parametrize(
+    "y, sigma_y, found",
+    [
+        (jnp.ones((5, 5)), 0.1, r"takes no y of \[5, 5\]"),  # downsample refuses it with an error of its own
+        (jnp.ones((4, 4)), None, "sigma_y is None, a number or an array is needed"),
+        (jnp.ones((4, 4)), "0.1", "sigma_y is '0.1', a number"),
+        (jnp.ones((4, 4)), jnp.ones((3, 4)), r"sigma_y is \[3, 4\], a scalar or \[4, 4\] is needed"),
+    ],
+)
+def test_data_that_do_not_fit(y, sigma_y, found):
+    """By their shape, their kind or their noise, in one line."""
+    with pytest.raises(ValueError, match=found) as caught:
+        measured(downsample((8, 8), 2), y, sigma_y)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_of_another_operator():
+    """One that takes y and gives other data, and real data of an operator that gives complex ones."""
+
+    class _Thrice:
+        def __call__(self, x):
+            return x[None] * jnp.ones((3, 1, 1))
+
+        def adjoint(self, y):
+            return y.sum(0)
+
+    with pytest.raises(ValueError, match=r"gives data \[3, 4, 4\], got y \[1, 4, 4\]"):
+        measured(_Thrice(), jnp.ones((1, 4, 4)), 0.1)
+    with pytest.raises(ValueError, match="gives complex data, got y of float64"):
+        measured(masked_fourier(jnp.ones((4, 4))), jnp.ones((4, 4)), 0.1)

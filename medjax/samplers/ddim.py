@@ -23,9 +23,13 @@ def ddim(eta: float = 0.0) -> Kernel:
     Returns:
       A `Kernel` without state, one denoiser call a step.
 
+    Raises:
+      ValueError: for an eta outside [0, 1].
+
     Reference:
       Song, Meng & Ermon (2021), eq. 12 and 16, https://arxiv.org/abs/2010.02502, after x -> x / sqrt(alpha).
     """
+    checks.fraction(eta, "eta")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         denoised = denoise(x, sigma)

@@ -22,9 +22,13 @@ def heun(churn: float = 0.0) -> Kernel:
     Returns:
       A `Kernel` without state, two denoiser calls a step.
 
+    Raises:
+      ValueError: for a negative churn.
+
     Reference:
       Karras et al. (2022), algorithm 2, https://arxiv.org/abs/2206.00364. Gamma is the same at all levels and S_noise = 1.
     """
+    checks.nonnegative(churn, "churn")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         raised = sigma * (1 + churn)

@@ -26,14 +26,14 @@ def moment_matching(
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       num_krylov: steps of Lanczos' method for the root of C, and of conjugate gradient for the data, each one vector-Jacobian product.
-      eta: share of the ancestral noise.
+      eta: share of the ancestral noise, in [0, 1].
       isotropic_above, variance: of `moments`, for a learned denoiser.
 
     Returns:
       A `Kernel` without state, one denoiser call a step, for the denoiser of the prior.
 
     Raises:
-      ValueError: for data that do not fit the operator, sigma_y that is not positive, or num_krylov below 1.
+      ValueError: for data that do not fit the operator, sigma_y that is not positive, or a number that is out of range.
 
     Reference:
       The covariance of the step is the optimal one of Bao et al. (2022), https://arxiv.org/abs/2206.07309, in full; conditioning as in Rozet et al.
@@ -42,6 +42,8 @@ def moment_matching(
     y, root = (None, None) if A is None else checks.measured(A, y, sigma_y)
     if num_krylov < 1:
         raise ValueError(f"moment_matching needs num_krylov >= 1, got {num_krylov}")
+    checks.fraction(eta, "eta")
+    checks.positive(variance, "variance")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         key_draw, key_noise = jax.random.split(key)
