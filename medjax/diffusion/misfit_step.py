@@ -26,7 +26,7 @@ def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
       A: operator, `x -> y`.
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise`; Gaussian with sigma_y if None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z and is its most likely z; Gaussian with sigma_y if None.
 
     Returns:
       `(denoise, x, sigma) -> (D, -sigma^2 / beta grad m(x))`.

@@ -13,7 +13,8 @@ def dds(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, num_krylov: int =
         r^2 = \frac{\sigma^2 v}{\sigma^2 + v}
 
     The paper's weight gamma is r^2 / sigma_y^2 here: r^2 is what remains unknown of an image of variance v after noise sigma, so no step size
-    is left to be tuned by task. Meant for `ddim(0.85)`, the paper's choice.
+    is left to be tuned by task. Meant for `ddim(0.85)`, the paper's choice; the noise that a kernel keeps of x is then (x - D_y) / sigma, where the
+    paper keeps the network's own, as `dds_volume` does.
 
     Args:
       A: operator, `x -> y`.

@@ -14,10 +14,10 @@ def pigdm(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, adaptive: bool 
         D_y(x, \sigma) = D + \sigma^2 J^T A^H (r^2 A A^H + \Sigma_y)^{-1} (y - A D), \quad
         r^2 = \frac{\sigma^2 v}{\sigma^2 + v}, \; J = \nabla_x D(x, \sigma)
 
-    This is the paper's guided score, put into Tweedie's formula. Its algorithm weighs the term by r^2 in the place of sigma^2 (`adaptive`). The paper
-    takes v = 1 and solves by a singular value decomposition; here conjugate gradient does for any operator. Where the prior's variance in some
-    direction is far above v, such as that of smooth images, sigma^2 J overshoots at much noise, and a few steps diverge: then take v larger, or
-    `adaptive`.
+    This is the paper's guided score, put into Tweedie's formula. Its algorithm weighs the term by r^2 in the place of sigma^2 (`adaptive`) and adds
+    all of it to x' after a DDIM step, where here a kernel takes its share 1 - sigma' / sigma of a change of D. The paper takes v = 1 and solves by a
+    singular value decomposition; here conjugate gradient does for any operator. Where the prior's variance in some direction is far above v, such as
+    that of smooth images, sigma^2 J overshoots at much noise, and a few steps diverge: then take v larger, or `adaptive`.
 
     Args:
       A: operator, `x -> y`.

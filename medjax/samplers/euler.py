@@ -29,7 +29,8 @@ def euler(noise: float = 0.0) -> Kernel:
 
     Reference:
       Song et al. (2021), algorithm 2 (its predictor is lambda = 1), https://arxiv.org/abs/2011.13456; the family in lambda: Zhang & Chen (2023),
-      https://arxiv.org/abs/2204.13902. The ODE's share of a step is taken in sigma, where its solution is straightest, the rest in sigma^2.
+      https://arxiv.org/abs/2204.13902. The ODE's share of a step is taken in sigma, where its solution is straightest; with lambda = 1 the whole
+      drift is one in sigma^2.
     """
     if checks.is_concrete(checks.nonnegative(noise, "noise")) and noise == 0:
         return ddim(0.0)

@@ -15,7 +15,7 @@ def langevin(snr: float = 0.16, num_steps: int = 1) -> Kernel:
         x \leftarrow x + \epsilon g + \sqrt{2 \epsilon} \, n, \quad g = \frac{D(x, \sigma) - x}{\sigma^2}, \quad
         \epsilon = 2 \Bigl(\frac{r \sqrt{N}}{\|g\|}\Bigr)^2
 
-    for an image of N pixels. A step of finite length leaves too much variance, 1 / (1 - r^2) of the right one for white images and more in pixels
+    for an image of N pixels. A step of finite length leaves too much variance, 1 + r^2 times the right one for white images and more in pixels
     that vary less than the others; a predictor after it takes some of that away.
 
     Args:
