@@ -1,9 +1,14 @@
-"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|mixture] [--methods A,B] [--sizes D,D]
-[--seeds N].
+"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|simulated|mixture]
+[--methods A,B] [--sizes D,D] [--seeds N].
 
 `gaussian`: a correlated Gaussian field at 32 px under six operators, whose posterior is known (tests/gaussian_suite.py). 1,000 samples of
 every method (tests/rows_posterior.py) against the exact mean and standard deviation: the ratio of the standard deviations, the RMS error of the
 mean in exact standard deviations (chance alone gives .032), and how many samples lie in the exact central 90 % interval.
+
+`simulated`: 400 times a truth is drawn from the prior, data from the truth and 19 samples from the method (Talts et al. 2018): 12 pixels of a
+Gaussian field, and of two Gaussians whose means are 1 and -1 and whose pixels have a standard deviation of 1/2, blurred, with noise of 1/2. The place
+of a truth among the samples is uniform if they are right, so it lies in their central 50 and 90 % in 50 and 90 % of all cases, whatever the law; p is
+the chance of what the least uniform pixel shows, by 12 pixels; z is the error of the mean in their standard deviations, 1 if they are right.
 
 `mixture`: 25 Gaussians in 8, 80 and 800 dimensions, 1, 2 and 4 data (Cardoso et al. 2024), 1,000 samples, sliced Wasserstein distance by 10,000
 projections to 1,000 exact samples; the floor is that of two exact sets. Problems are turned into the singular vectors of A: distances stay.
@@ -29,13 +34,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 import gaussian_suite  # noqa: E402
 from race import machine  # noqa: E402
-from rows_posterior import METHODS, PosteriorRow, alone, draw, guided, prepared  # noqa: E402
+from rows_posterior import COVARIANCE, MEAN, METHODS, NUM, PosteriorRow, alone, draw, guided, line, prepared  # noqa: E402
 
+from medjax.diffusion.gaussian import gaussian  # noqa: E402
 from medjax.diffusion.karras import karras  # noqa: E402
 from medjax.diffusion.mixture import mixture  # noqa: E402
 from medjax.guides.dps import dps  # noqa: E402
 from medjax.guides.pigdm import pigdm  # noqa: E402
-from medjax.metrics.calibration import bias, exact_coverage, std_ratio  # noqa: E402
+from medjax.metrics.calibration import bias, exact_coverage, rank, std_ratio, uniformity, z_scores  # noqa: E402
 from medjax.metrics.sliced_wasserstein import sliced_wasserstein  # noqa: E402
 from medjax.report.atomic import write_atomically  # noqa: E402
 from medjax.samplers.ddim import ddim  # noqa: E402
@@ -43,7 +49,7 @@ from medjax.samplers.mcg_diff import mcg_diff  # noqa: E402
 from medjax.samplers.twisted_smc import twisted_smc  # noqa: E402
 from medjax.typing import SVD, Leaf  # noqa: E402
 
-NUM_SAMPLES, STEPS = 1000, 200
+NUM_SAMPLES, STEPS, NUM_SIMULATIONS, NUM_RANKED = 1000, 200, 400, 19
 SIZES = [(d, dy) for d in (8, 80, 800) for dy in (1, 2, 4)]
 
 
@@ -68,6 +74,50 @@ def _gaussian(row, task, mean, std):
     seconds = time.perf_counter() - clock
     scores = {"std_ratio": std_ratio(samples, std), "bias": bias(samples, mean, std), "coverage": exact_coverage(samples, mean, std)}
     return {name: float(value) for name, value in scores.items()} | {"calls": row.num_steps * row.calls, "seconds": seconds}
+
+
+def line_priors():
+    """`name -> (denoiser, mean, key -> draw)` of 12 pixels: the field of the tests, and two Gaussians."""
+    root, centres, variance, shares = jnp.linalg.cholesky(COVARIANCE), jnp.stack([jnp.ones(NUM), -jnp.ones(NUM)]), 0.25, jnp.array([0.7, 0.3])
+
+    def of_two(key):
+        first = jax.random.bernoulli(key, shares[0])
+        return jnp.where(first, centres[0], centres[1]) + variance**0.5 * jax.random.normal(jax.random.fold_in(key, 1), MEAN.shape, MEAN.dtype)
+
+    return {
+        "gaussian": (gaussian(MEAN, COVARIANCE), MEAN, lambda key: MEAN + root @ jax.random.normal(key, MEAN.shape, MEAN.dtype)),
+        "two": (mixture(shares, centres, variance), shares @ centres, of_two),
+    }
+
+
+def simulated_cells(methods):
+    """`(method, prior) -> function that measures one cell`."""
+    for name, prior in line_priors().items():
+        for method in methods:
+            yield f"simulated/{name}/{method}", lambda row=METHODS[method], prior=prior: _simulated(row, *prior)
+
+
+def _simulated(row, denoise, mean, draw_truth, sigma_y=0.5):
+    """How the places of 400 truths among 19 samples are spread; of particles one of each run is taken."""
+    A = line(jnp.array([0.2, 0.6, 0.2]))
+    if row.svd:  # U and V do not depend on y
+        A, _, _ = prepared(A, mean, sigma_y)
+    noise = 1.0 if row.svd else sigma_y
+
+    def one(key):
+        keys = jax.random.split(key, 4)
+        truth = draw_truth(keys[0])
+        y = A(truth) + noise * jax.random.normal(keys[1], mean.shape, mean.dtype)
+        each = max(1, row.particles)
+        samples = draw(keys[2], row, A, y, noise, denoise, mean, NUM_RANKED * each, at_once=NUM_RANKED)[::each]
+        return rank(keys[3], samples, truth), z_scores(samples, truth)
+
+    run = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=50))
+    ranks, z = (np.asarray(a) for a in run(jax.random.split(jax.random.key(11), NUM_SIMULATIONS)))
+    counts = np.bincount(ranks.ravel(), minlength=NUM_RANKED + 1)
+    p = min(1.0, float(np.min(uniformity(ranks, NUM_RANKED)[1])) * ranks.shape[1])
+    expected = ((NUM_RANKED - 1) / (NUM_RANKED - 3)) ** 0.5  # of Student's law
+    return {"p": p, "z": float(np.sqrt(np.mean(np.minimum(z**2, 1e6)))) / expected, "ranks": (counts / counts.sum()).tolist()}
 
 
 @jax.tree_util.register_dataclass
@@ -225,13 +275,19 @@ def main():
     methods = options.methods.split(",") if options.methods else sorted(known)
     if unknown := set(methods) - known:
         sys.exit(f"no method {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-    cells = [] if options.only == "mixture" else list(gaussian_cells([name for name in methods if name in METHODS]))
-    cells += [] if options.only == "gaussian" else list(mixture_cells(methods, [int(d) for d in options.sizes.split(",")], options.seeds))
+    parts = {
+        "gaussian": lambda: gaussian_cells([name for name in methods if name in METHODS]),
+        "simulated": lambda: simulated_cells([name for name in methods if name in METHODS]),
+        "mixture": lambda: mixture_cells(methods, [int(d) for d in options.sizes.split(",")], options.seeds),
+    }
+    if options.only not in {"", *parts}:
+        sys.exit(f"no part {options.only!r}; there are {', '.join(parts)}")
+    cells = [cell for name, make in parts.items() if options.only in ("", name) for cell in make()]
     for name, measure in cells:
         if name in results["cells"]:
             continue
         results["cells"][name] = measure()
-        print(name, *(f"{k} {v:.3f}" for k, v in results["cells"][name].items()), flush=True)
+        print(name, *(f"{k} {v:.3f}" for k, v in results["cells"][name].items() if isinstance(v, float)), flush=True)
         with write_atomically(options.json) as path:
             Path(path).write_text(json.dumps(results, indent=0) + "\n")
 

@@ -17,6 +17,16 @@ sys.path.insert(0, str(ROOT))
 
 from medjax.metrics.confidence_interval import confidence_interval  # noqa: E402
 
+SIMULATED = """## Data drawn anew each time
+
+Simulation-based calibration: 400 times a truth is drawn from the prior, data from it, and 19 samples by the method, for 12 pixels of a Gaussian field
+and of two Gaussians (means 1 and -1, standard deviation 1/2) behind a blur. Of right samples 50 and 90 of 100 truths lie in the central 50 and 90 %,
+whatever the law. z is the error of the mean in the samples' own standard deviations, 1 if they are right; p the chance that right samples have ranks
+as uneven as those of the worst pixel (times 12). Bold where p is above .01. With two Gaussians the law of x0 given x is no Gaussian, which all but
+the particles take it for.
+
+![share of truths in the central part of the samples](calibration/simulated.png)
+"""
 MIXTURE = """## A mixture of 25 Gaussians
 
 Sliced Wasserstein distance, mean over problems and its 95 % interval, {seeds} problems a column (one where there is no interval); `floor` is that
@@ -27,10 +37,10 @@ authors publish it.
 """
 PAIRED = """### Beside the methods of the same name
 
-Ours less theirs on the same problems, mean of the seeds and its 95 % interval; bold where ours is not worse, which is where the interval does not
-lie above 0. azula and deepinv as `benchmarks/calibration_peers.py` runs them, with the exact denoiser, 200 calls and their own default step sizes;
-TDS is azula's twisted SMC. Seeds on which something of ours was chosen are left out: 0 to 5 of `dps`, whose zeta is the best of four there, and 0 of
-`tmpd` and `pigdm`.
+Ours less theirs on the same problems, mean of the seeds and its 95 % interval; bold where ours is better or not significantly worse, that is where
+the interval does not lie above 0. azula and deepinv as `benchmarks/calibration_peers.py` runs them, with the exact denoiser, 200 calls and their own
+default step sizes; TDS is azula's twisted SMC. Seeds on which something of ours was chosen are left out: 0 to 5 of `dps`, whose zeta is the best of
+four there, and 0 of `tmpd` and `pigdm`.
 """
 PAIRS = [
     ("twisted_smc", "azula TDS"), ("mmps_ancestral", "azula MMPS"), ("mmps_ancestral", "deepinv MMPS"), ("tmpd", "azula TMPD"),
@@ -85,6 +95,50 @@ def _error(cell):
 
 def _honest(cell):
     return _error(cell) <= 1
+
+
+def simulated_table(cells):
+    """`prior -> method -> cell`, and the lines of the table, the most uniform first."""
+    found = {}
+    for name, cell in cells.items():
+        kind, *rest = name.split("/")
+        if kind == "simulated":
+            found.setdefault(rest[0], {})[rest[1]] = cell
+    if not found:
+        return {}, []
+    order = sorted(found["gaussian"], key=lambda m: sum(abs(_inside(row[m], k) - k / 20) for row in found.values() for k in (10, 18)))
+    lines = ["| method | field: in 50 % | in 90 % | z | p | two: in 50 % | in 90 % | z | p |", "|---|" + "---|" * 8]
+    for method in order:
+        texts = []
+        for prior in ("gaussian", "two"):
+            cell = found[prior][method]
+            numbers = f"{100 * _inside(cell, 10):.0f} | {100 * _inside(cell, 18):.0f} | {min(cell['z'], 99):.2f}"
+            texts.append(f"{numbers} | {'**' if cell['p'] > 0.01 else ''}{cell['p']:.2g}{'**' if cell['p'] > 0.01 else ''}")
+        lines.append(f"| {method} | " + " | ".join(texts) + " |")
+    return found, lines
+
+
+def _inside(cell, width):
+    """Share of the truths whose rank is one of the `width` middle ones of 20."""
+    return sum(cell["ranks"][10 - width // 2 : 10 + width // 2])
+
+
+def coverage_plot(path, found):
+    """Share of the truths in the central part of the samples, for each part: one panel a prior, the honest in colour."""
+    fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), dpi=110, sharey=True)
+    widths = range(0, 21, 2)
+    for ax, (prior, title) in zip(axes, [("gaussian", "a Gaussian field"), ("two", "two Gaussians")], strict=True):
+        for method, cell in sorted(found[prior].items(), key=lambda item: item[1]["p"]):
+            good = cell["p"] > 0.01
+            style = {"lw": 1.8, "label": method, "zorder": 3} if good else {"lw": 0.8, "color": "0.7"}
+            ax.plot([5 * w for w in widths], [100 * _inside(cell, w) for w in widths], **style)
+        ax.plot([0, 100], [0, 100], "k:", lw=1, label="right")
+        ax.set(title=title, xlabel="central part of the samples [%]", xlim=(0, 100), ylim=(0, 100))
+        ax.legend(fontsize=7, loc="upper left", title="uniform ranks (others grey)", title_fontsize=7)
+    axes[0].set_ylabel("truths in it [%]; below the line: too sure")
+    fig.tight_layout()
+    fig.savefig(path)
+    plt.close(fig)
 
 
 def mixture_table(cells):
@@ -182,6 +236,10 @@ def main():
         "standard deviation of the samples over the exact one", "below 1: too sure", 2,
     )  # fmt: skip
     page = [HEAD.format(machine=told, honest=", ".join(honest) or "none"), *lines]
+    found, rows = simulated_table(cells)
+    if found:
+        coverage_plot(folder / "simulated.png", found)
+        page += ["", SIMULATED, *rows]
     distances, rows = mixture_table(cells)
     if distances:
         sizes = [s for s in SIZES if s in distances["floor"]]

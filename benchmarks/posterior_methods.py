@@ -153,7 +153,7 @@ def page(results):
     lines += summary(tasks)
     for task, title in TASKS.items():
         methods = tasks.get(task, {})
-        rows = []
+        rows, number = [], max((len(row["images"]) for row in methods.values()), default=0)
         for name, row in methods.items():
             if not row["images"]:
                 rows.append((-np.inf, f"| {name} | not finite | | | | |"))
@@ -161,10 +161,11 @@ def page(results):
             psnr, ssim, cover, seconds = scores(row)
             half = confidence_interval([c["psnr"] for c in row["images"]])[1]
             more = f" ± {half:.2f}" if np.isfinite(half) else ""
-            rows.append((psnr, f"| {name} | {psnr:.2f}{more} | {ssim:.3f} | {cover} | {spent(row)} | {seconds:.1f} |"))
+            label = name if len(row["images"]) == number else f"{name} ({len(row['images'])} of {number})"
+            rows.append((psnr, f"| {label} | {psnr:.2f}{more} | {ssim:.3f} | {cover} | {spent(row)} | {seconds:.1f} |"))
         if rows:
-            number = max(len(row["images"]) for row in methods.values())
-            lines += ["", f"## {title} (`configs/{task}.py`, {number} images)", "", "| method | PSNR [dB] | SSIM | cover [%] | calls | s |"]
+            images = f"{number} image{'s' * (number > 1)}"
+            lines += ["", f"## {title} (`configs/{task}.py`, {images})", "", "| method | PSNR [dB] | SSIM | cover [%] | calls | s |"]
             lines += ["| --- | ---: | ---: | ---: | ---: | ---: |", *(line for _, line in sorted(rows, reverse=True))]
     (ROOT / "docs/posterior_methods.md").write_text("\n".join(lines) + "\n")
 

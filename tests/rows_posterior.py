@@ -18,6 +18,7 @@ from medjax.guides.dps import dps
 from medjax.guides.mmps import mmps
 from medjax.guides.pigdm import pigdm
 from medjax.guides.tmpd import tmpd
+from medjax.operators.blur import blur
 from medjax.operators.decomposed import decomposed
 from medjax.samplers.annealed_langevin import annealed_langevin
 from medjax.samplers.chain import chain
@@ -61,6 +62,17 @@ class PosteriorRow(NamedTuple):
     levels: Callable = lambda A, y, sigma_y, num_steps: karras(num_steps, 0.01, 100.0)
     particles: int = 0
     svd: bool = False
+
+
+NUM = 12
+PLACES = jnp.arange(NUM)
+COVARIANCE = jnp.exp(-jnp.abs(PLACES[:, None] - PLACES[None, :]) / 4.0)
+MEAN = jnp.sin(PLACES / 2.0)
+
+
+def line(taps):
+    """A blur along a line of 12 pixels."""
+    return blur(taps, (NUM,))
 
 
 def plain(denoise):

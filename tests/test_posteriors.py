@@ -7,28 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rows_posterior import METHODS, draw, prepared
+from rows_posterior import COVARIANCE, MEAN, METHODS, NUM, PLACES, draw, line, prepared
 
 from medjax.diffusion.gaussian import gaussian
 from medjax.linalg import norm
-from medjax.operators.blur import blur
 from medjax.solvers.gaussian_posterior import gaussian_posterior
-
-NUM = 12
-PLACES = jnp.arange(NUM)
-COVARIANCE = jnp.exp(-jnp.abs(PLACES[:, None] - PLACES[None, :]) / 4.0)
-MEAN = jnp.sin(PLACES / 2.0)
 
 cases = pytest.mark.parametrize("row", METHODS.values(), ids=METHODS, scope="module")
 
 
-def _line(taps):
-    """A blur along a line of 12 pixels."""
-    return blur(taps, (NUM,))
-
-
 def _measured(key, sigma_y):
-    A = _line(jnp.array([0.2, 0.6, 0.2]))
+    A = line(jnp.array([0.2, 0.6, 0.2]))
     x = MEAN + jnp.linalg.cholesky(COVARIANCE) @ jax.random.normal(key, (NUM,))
     return A, A(x) + sigma_y * jax.random.normal(jax.random.fold_in(key, 1), (NUM,))
 
@@ -85,7 +74,7 @@ def test_derivatives(key, row):
 
     def value(pair):
         few = row._replace(particles=3) if row.particles else row
-        x = draw(key, few, _line(taps * (1 + pair[1])), y, pair[0], gaussian(MEAN, COVARIANCE), MEAN, 1, num_steps=4)
+        x = draw(key, few, line(taps * (1 + pair[1])), y, pair[0], gaussian(MEAN, COVARIANCE), MEAN, 1, num_steps=4)
         return jnp.sum(x[0] * jnp.cos(PLACES))
 
     at, run = jnp.array([0.2, 0.1]), jax.jit(value)
