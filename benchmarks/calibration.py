@@ -49,7 +49,7 @@ from medjax.samplers.mcg_diff import mcg_diff  # noqa: E402
 from medjax.samplers.twisted_smc import twisted_smc  # noqa: E402
 from medjax.typing import SVD, Leaf  # noqa: E402
 
-NUM_SAMPLES, STEPS, NUM_SIMULATIONS, NUM_RANKED = 1000, 200, 400, 19
+NUM_SAMPLES, STEPS, NUM_SIMULATIONS, NUM_RANKED, NUM_PARTICLES = 1000, 200, 400, 19, 64
 SIZES = [(d, dy) for d in (8, 80, 800) for dy in (1, 2, 4)]
 
 
@@ -98,11 +98,11 @@ def simulated_cells(methods):
 
 
 def _simulated(row, denoise, mean, draw_truth, sigma_y=0.5):
-    """How the places of 400 truths among 19 samples are spread; of particles one of each run is taken."""
+    """How the places of 400 truths among 19 samples are spread; of at most 64 particles one of each run is taken."""
     A = line(jnp.array([0.2, 0.6, 0.2]))
     if row.svd:  # U and V do not depend on y
         A, _, _ = prepared(A, mean, sigma_y)
-    noise = 1.0 if row.svd else sigma_y
+    noise, row = 1.0 if row.svd else sigma_y, row._replace(particles=min(row.particles, NUM_PARTICLES))
 
     def one(key):
         keys = jax.random.split(key, 4)

@@ -36,7 +36,7 @@ def repaint(A: Operator, y, sigma_y=1.0, *, num_resamplings: int = 10) -> Kernel
       ValueError: for an operator without a singular value decomposition, data that do not fit it, or a number that is out of range.
 
     Reference:
-      Lugmayr et al. (2022), algorithm 1, https://arxiv.org/abs/2201.09865, with steps of one level back.
+      Lugmayr et al. (2022), algorithm 1, https://arxiv.org/abs/2201.09865, with jumps of one level, the last step too.
     """
     y, root = checks.measured(A, y, sigma_y)
     svd, values, data = checks.decomposition(A, y, sigma_y, "repaint")
