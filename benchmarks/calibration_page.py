@@ -124,19 +124,28 @@ def _inside(cell, width):
 
 
 def coverage_plot(path, found):
-    """Share of the truths in the central part of the samples, for each part: one panel a prior, the honest in colour."""
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), dpi=110, sharey=True)
-    widths = range(0, 21, 2)
+    """Share of the truths in the central part of the samples, for each part: one panel a prior, those of uniform ranks in colour, others by name."""
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), dpi=110, sharey=True)
+    widths, good = range(0, 21, 2), sorted({m for row in found.values() for m, cell in row.items() if cell["p"] > 0.01})
     for ax, (prior, title) in zip(axes, [("gaussian", "a Gaussian field"), ("two", "two Gaussians")], strict=True):
-        for method, cell in sorted(found[prior].items(), key=lambda item: item[1]["p"]):
-            good = cell["p"] > 0.01
-            style = {"lw": 1.8, "label": method, "zorder": 3} if good else {"lw": 0.8, "color": "0.7"}
-            ax.plot([5 * w for w in widths], [100 * _inside(cell, w) for w in widths], **style)
+        labels = []  # of grey curves far from the rest, those that touch on one line
+        for method, cell in sorted(found[prior].items(), key=lambda item: _inside(item[1], 16)):
+            shares, colour = [100 * _inside(cell, w) for w in widths], plt.get_cmap("tab20")
+            style = {"lw": 0.8, "color": "0.6"}
+            if cell["p"] > 0.01:
+                style = {"lw": 1.6, "color": colour(good.index(method)), "label": method, "zorder": 3}
+            elif shares[8] < 65:
+                labels = labels if labels and shares[8] - labels[-1][0] < 4 else [*labels, (shares[8], [])]
+                labels[-1][1].append(method)
+            ax.plot([5 * w for w in widths], shares, **style)
+        for height, names in labels:
+            ax.text(79, height + 1, ", ".join(names), fontsize=7, color="0.3", ha="right", va="bottom")
         ax.plot([0, 100], [0, 100], "k:", lw=1, label="right")
         ax.set(title=title, xlabel="central part of the samples [%]", xlim=(0, 100), ylim=(0, 100))
-        ax.legend(fontsize=7, loc="upper left", title="uniform ranks (others grey)", title_fontsize=7)
     axes[0].set_ylabel("truths in it [%]; below the line: too sure")
-    fig.tight_layout()
+    known = {text: line for ax in axes for line, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    fig.tight_layout(rect=(0, 0, 0.84, 1))
+    fig.legend(known.values(), known.keys(), fontsize=7, loc="center right", title="uniform ranks\n(others grey)", title_fontsize=7)
     fig.savefig(path)
     plt.close(fig)
 
