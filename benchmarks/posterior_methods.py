@@ -148,6 +148,7 @@ def page(results):
         f"Generated anatomy that training never drew, {SAMPLES} posterior samples of each image. PSNR and SSIM are those of their mean, ± a 95 %",
         "confidence interval; cover is how much of the image lies in its 90 % interval; calls are of the network for one sample, forward +",
         "backward; s is the time of all samples of an image, compiled. TV and DPIR give one image and no interval.",
+        "An empty cell: not in that config (no singular value decomposition), or not run.",
     ]
     tasks = collected(results["cells"])
     lines += summary(tasks)
