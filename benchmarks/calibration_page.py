@@ -68,13 +68,17 @@ authors take one of each run, as the mixture below does.
 """
 
 
+def _of_kind(cells, kind):
+    """`(the other parts of its name, cell)` of each cell of one kind."""
+    parts = ((name.split("/"), cell) for name, cell in cells.items())
+    return [(rest, cell) for (first, *rest), cell in parts if first == kind]
+
+
 def gaussian_table(cells):
     """`method -> {problem: cell}`, the honest ones, and the lines of the table."""
     found = {}
-    for name, cell in cells.items():
-        kind, *rest = name.split("/")
-        if kind == "gaussian":
-            found.setdefault(rest[1], {})[rest[0]] = cell
+    for (problem, method), cell in _of_kind(cells, "gaussian"):
+        found.setdefault(method, {})[problem] = cell
     found = {method: row for method, row in found.items() if set(row) == set(PROBLEMS)}
     order = sorted(found, key=lambda m: max(_error(c) for c in found[m].values()))
     honest = [m for m in order if all(_honest(c) for c in found[m].values())]
@@ -100,10 +104,8 @@ def _honest(cell):
 def simulated_table(cells):
     """`prior -> method -> cell`, and the lines of the table, the most uniform first."""
     found = {}
-    for name, cell in cells.items():
-        kind, *rest = name.split("/")
-        if kind == "simulated":
-            found.setdefault(rest[0], {})[rest[1]] = cell
+    for (prior, method), cell in _of_kind(cells, "simulated"):
+        found.setdefault(prior, {})[method] = cell
     if not found:
         return {}, []
     order = sorted(found["gaussian"], key=lambda m: sum(abs(_inside(row[m], k) - k / 20) for row in found.values() for k in (10, 18)))
@@ -153,10 +155,8 @@ def coverage_plot(path, found):
 def mixture_table(cells):
     """Mean distances over seeds by method and size, and the lines of the table."""
     found = {}
-    for name, cell in cells.items():
-        kind, *rest = name.split("/")
-        if kind == "mixture":
-            found.setdefault(rest[3], {}).setdefault(f"{rest[0]}/{rest[1]}", {})[rest[2]] = cell["distance"]
+    for (size, num_data, seed, method), cell in _of_kind(cells, "mixture"):
+        found.setdefault(method, {}).setdefault(f"{size}/{num_data}", {})[seed] = cell["distance"]
     if "floor" not in found:
         return {}, []
     order = sorted(found, key=lambda m: np.mean([r for s in SIZES if np.isfinite(r := over_floor(found, m, s))]))

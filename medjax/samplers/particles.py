@@ -58,7 +58,7 @@ def drawn_anew(ancestors, log_weights, x):
 
     Args:
       ancestors: `[p]` indices, of `systematic` or `multinomial`.
-      log_weights: `[p]` log w that they were drawn by; NaN or infinite of a broken particle, and where none is above 0 all are broken.
+      log_weights: `[p]` log w that they were drawn by; NaN or +infinity of a broken particle. Where none is finite all are broken.
       x: `[p, ...]` particles.
 
     Returns:
