@@ -29,20 +29,9 @@ def root_times(matvec: Callable, v, num_steps: int):
     """
     size, num = linalg.norm(v), min(num_steps, v.size)
 
-    def step(carry, j):
-        basis, scale = carry
-        w = matvec(basis[j].reshape(v.shape)).ravel()
-        alpha, scale = basis[j] @ w, jnp.maximum(scale, lax.stop_gradient(w @ w))
-        for _ in range(2):  # once leaves rounding of the length that w had before
-            w = w - (basis @ w) @ basis
-        square = w @ w
-        going = square > (100 * jnp.finfo(v.dtype).eps) ** 2 * scale  # less is rounding of M: the Krylov space is exhausted
-        beta = jnp.where(going, jnp.sqrt(jnp.where(going, square, 1)), 0)
-        return (basis.at[j + 1].set(jnp.where(going, w / jnp.where(going, beta, 1), 0)), scale), (alpha, beta)
-
-    start = jnp.zeros((num + 1, v.size), v.dtype).at[0].set(v.ravel() / jnp.where(size > 0, size, 1))
-    (basis, _), (alphas, betas) = lax.scan(step, (start, linalg.zero_tied_to(v, v.dtype)), jnp.arange(num))
-    root = _symmetric_root(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
+    start = v.ravel() / jnp.where(size > 0, size, 1)
+    basis, alphas, betas = _tridiagonal(lambda u: matvec(u.reshape(v.shape)).ravel(), start, num)
+    root = _symmetric_root(_matrix(alphas, betas))
     return size * (root[0] @ basis[:-1]).reshape(v.shape)
 
 
@@ -142,20 +131,31 @@ def _lanczos(A, x, num_steps, key):
     dtype, (size, unflat) = linalg.real_dtype(x), linalg.flattening(x)
     num = min(num_steps, size)
 
-    def step(carry, j):
-        basis, scale = carry
-        w = lax.stop_gradient(linalg.flat(A.adjoint(A(unflat(basis[j])))))
-        scale, alpha = jnp.maximum(scale, jnp.linalg.norm(w)), basis[j] @ w
-        for _ in range(2):  # once leaves rounding of the length that w had before
-            w = w - (basis @ w) @ basis
-        beta = jnp.linalg.norm(w)
-        going = beta > 10 * jnp.finfo(dtype).eps * scale  # less is rounding: the Krylov space is exhausted
-        w, beta = jnp.where(going, w / jnp.where(going, beta, 1), 0), jnp.where(going, beta, 0)
-        return (basis.at[j + 1].set(w), scale), (alpha, beta)
-
     start = jax.random.normal(jax.random.key(0) if key is None else key, (size,), dtype)
-    basis = jnp.zeros((num + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start))
-    (basis, _), (alphas, betas) = lax.scan(step, (basis, jnp.zeros((), dtype)), jnp.arange(num))
-    ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
+    basis, alphas, betas = _tridiagonal(lambda u: lax.stop_gradient(linalg.flat(A.adjoint(A(unflat(u))))), start / jnp.linalg.norm(start), num)
+    ritz, vectors = jnp.linalg.eigh(_matrix(alphas, betas))
     top = jnp.where(ritz[-1] > 0, vectors[:, -1] @ basis[:-1], basis[0])  # of a zero operator any vector is the top one
     return ritz, betas, unflat(top), size
+
+
+def _tridiagonal(apply, start, num):
+    """Lanczos' method from a vector of length 1: the basis `[num + 1, n]`, and the entries `[num]` on and beside the diagonal, 0 past its end."""
+
+    def step(carry, j):
+        basis, scale = carry
+        w = apply(basis[j])
+        alpha, scale = basis[j] @ w, jnp.maximum(scale, lax.stop_gradient(w @ w))
+        for _ in range(2):  # once leaves rounding of the length that w had before
+            w = w - (basis @ w) @ basis
+        square = w @ w
+        going = square > (100 * jnp.finfo(w.dtype).eps) ** 2 * scale  # less is rounding of M: the Krylov space is exhausted
+        beta = jnp.where(going, jnp.sqrt(jnp.where(going, square, 1)), 0)
+        return (basis.at[j + 1].set(jnp.where(going, w / jnp.where(going, beta, 1), 0)), scale), (alpha, beta)
+
+    basis = jnp.zeros((num + 1, start.size), start.dtype).at[0].set(start)
+    (basis, _), (alphas, betas) = lax.scan(step, (basis, linalg.zero_tied_to(start, start.dtype)), jnp.arange(num))
+    return basis, alphas, betas
+
+
+def _matrix(alphas, betas):
+    return jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1)
