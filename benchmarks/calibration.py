@@ -1,9 +1,11 @@
-"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|simulated|mixture]
+"""Which posterior samplers tell the truth: python benchmarks/calibration.py [--json FILE] [--only gaussian|network|simulated|mixture]
 [--methods A,B] [--sizes D,D] [--seeds N].
 
 `gaussian`: a correlated Gaussian field at 32 px under six operators, whose posterior is known (tests/gaussian_suite.py). 1,000 samples of
 every method (tests/rows_posterior.py) against the exact mean and standard deviation: the ratio of the standard deviations, the RMS error of the
 mean in exact standard deviations (chance alone gives .032), and how many samples lie in the exact central 90 % interval.
+
+`network`: how often one sample calls the denoiser, forward and backward (vector-Jacobian products).
 
 `simulated`: 400 times a truth is drawn from the prior, data from the truth and 19 samples from the method (Talts et al. 2018): 12 pixels of a
 Gaussian field, and of two Gaussians whose means are 1 and -1 and whose pixels have a standard deviation of 1/2, blurred, with noise of 1/2. The place
@@ -33,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 import gaussian_suite  # noqa: E402
+from posterior_methods import counted  # noqa: E402
 from race import machine  # noqa: E402
 from rows_posterior import COVARIANCE, MEAN, METHODS, NUM, PosteriorRow, alone, draw, guided, line, prepared  # noqa: E402
 
@@ -74,6 +77,22 @@ def _gaussian(row, task, mean, std):
     seconds = time.perf_counter() - clock
     scores = {"std_ratio": std_ratio(samples, std), "bias": bias(samples, mean, std), "coverage": exact_coverage(samples, mean, std)}
     return {name: float(value) for name, value in scores.items()} | {"calls": row.num_steps * row.calls, "seconds": seconds}
+
+
+def network_cells(methods):
+    """`network/method -> function that counts its denoiser calls`, forward and backward, for one sample or particle of the mask problem."""
+    task = gaussian_suite.problem("mask", jax.random.key(3))
+    for method in methods:
+        yield f"network/{method}", functools.partial(_network, METHODS[method], task)
+
+
+def _network(row, task):
+    few, counts = row._replace(particles=min(row.particles, 4)), {"forward": 0, "backward": 0}
+    A, y, sigma_y = prepared(task.A, task.y, task.sigma_y) if row.svd else (task.A, task.y, task.sigma_y)
+    denoise, mean = counted(lambda _: gaussian_suite.denoiser(task.shape), counts)(None), jnp.full(task.shape, gaussian_suite.MEAN)
+    jax.block_until_ready(jax.jit(lambda key: draw(key, few, A, y, sigma_y, denoise, mean, 1, at_once=None))(jax.random.key(5)))
+    jax.effects_barrier()
+    return {kind: count / max(1, few.particles) for kind, count in counts.items()}
 
 
 def line_priors():
@@ -277,6 +296,7 @@ def main():
         sys.exit(f"no method {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     parts = {
         "gaussian": lambda: gaussian_cells([name for name in methods if name in METHODS]),
+        "network": lambda: network_cells([name for name in methods if name in METHODS]),
         "simulated": lambda: simulated_cells([name for name in methods if name in METHODS]),
         "mixture": lambda: mixture_cells(methods, [int(d) for d in options.sizes.split(",")], options.seeds),
     }

@@ -1,6 +1,7 @@
 """The page of calibration from its figures: python benchmarks/calibration_page.py [--json FILE]. Writes docs/calibration.md and its heat maps."""
 
 import argparse
+import ast
 import json
 import math
 import sys
@@ -42,6 +43,15 @@ the interval does not lie above 0. azula and deepinv as `benchmarks/calibration_
 default step sizes; TDS is azula's twisted SMC. Seeds on which something of ours was chosen are left out: 0 to 5 of `dps`, whose zeta is the best of
 four there, and 0 of `tmpd` and `pigdm`.
 """
+SETTINGS = """## Settings
+
+As `tests/rows_posterior.py` has them; what is not told is the function's default. `zeta` of `dps` and `mcg` is far below their default of 1, which is
+made for images of a learned prior: a step that is too small leaves the prior's spread (above 1), one too large takes it away (below 1), and none that
+was tried is right on all problems. `mmps` and `moment_matching` have as many Krylov steps as the exact posterior needs; their defaults, 5 and 10, are
+made for learned priors, whose derivative is not that exact. `mcg_diff`: the authors' algorithm and levels; `kappa` is ours.
+
+| method | made by |
+|---|---|"""
 PAIRS = [
     ("twisted_smc", "azula TDS"), ("mmps_ancestral", "azula MMPS"), ("mmps_ancestral", "deepinv MMPS"), ("tmpd", "azula TMPD"),
     ("pigdm", "azula PGDM"), ("pigdm", "deepinv PiGDM"), ("dps", "azula DPS"), ("dps", "deepinv DPS"), ("ddrm", "deepinv DDRM"),
@@ -59,7 +69,8 @@ measured ({machine}; cells are kept from run to run, so that some are of earlier
 ## A correlated Gaussian field, 32 px
 
 1,000 samples; a cell says std · bias · cover: their standard deviation over the exact one (1 is right, less is too sure), the error of their mean in
-exact standard deviations (chance alone gives .03), and how many of 100 lie in the exact central 90 % interval (more than 90 is too sure).
+exact standard deviations (chance alone gives .03), and how many of 100 lie in the exact central 90 % interval (more than 90 is too sure). Calls
+are of the denoiser for one sample, forward + backward (vector-Jacobian products). Settings are at the end of the page.
 **{honest}** keep within .98 to 1.02, .05 and 88 to 92 on all six problems; the others do not, and an error bar of theirs is not to be shown to anyone
 who decides by it. `twisted_smc`, `fps` and `mcg_diff` show the particles of their runs; those of `mcg_diff` stem from few ancestors, which is why its
 authors take one of each run, as the mixture below does.
@@ -82,13 +93,24 @@ def gaussian_table(cells):
     found = {method: row for method, row in found.items() if set(row) == set(PROBLEMS)}
     order = sorted(found, key=lambda m: max(_error(c) for c in found[m].values()))
     honest = [m for m in order if all(_honest(c) for c in found[m].values())]
+    calls = {name: f"{c['forward']:.0f} + {c['backward']:.0f}" for (name,), c in _of_kind(cells, "network")}
     lines = ["| method | calls | " + " | ".join(p.replace("_", " ") for p in PROBLEMS) + " |", "|---|---|" + "---|" * len(PROBLEMS)]
     for method in order:
         row = found[method]
         texts = [f"{row[p]['std_ratio']:.3f} · {row[p]['bias']:.3f} · {100 * row[p]['coverage']:.1f}" for p in PROBLEMS]
         texts = [f"**{text}**" if _honest(row[p]) else text for text, p in zip(texts, PROBLEMS, strict=True)]
-        lines.append(f"| {method} | {row['mask']['calls']} | " + " | ".join(texts) + " |")
+        lines.append(f"| {method} | {calls.get(method, row['mask']['calls'])} | " + " | ".join(texts) + " |")
     return {m: found[m] for m in order}, honest, lines
+
+
+def settings():
+    """`method -> how it is made`, as tests/rows_posterior.py writes it."""
+    tree, found = ast.parse((ROOT / "tests/rows_posterior.py").read_text()), {}
+    (table,) = (node.value for node in tree.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "METHODS")
+    for key, row in zip(table.keys, table.values, strict=True):
+        parts = [ast.unparse(part.body if isinstance(part, ast.Lambda) else part) for part in row.args[0].args]
+        found[key.value] = " with ".join(parts).replace("A, y, s", "A, y, sigma_y")
+    return found
 
 
 def _error(cell):
@@ -259,6 +281,7 @@ def main():
         seeds = " to ".join(str(f([len(v) for v in distances["floor"].values()])) for f in (min, max))
         page += ["", MIXTURE.format(seeds=seeds), *rows]
         page += ["", PAIRED, *paired] if (paired := paired_table(cells)) else []
+    page += ["", SETTINGS, *(f"| {name} | `{text}` |" for name, text in settings().items() if name in table)]
     (ROOT / "docs/calibration.md").write_text("\n".join(page) + "\n")
     print(f"{len(table)} methods, honest: {', '.join(honest) or 'none'}; docs/calibration.md")
 

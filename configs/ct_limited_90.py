@@ -10,4 +10,7 @@ from medjax.config import Config, override
 def get_config() -> Config:
     """`ct_limited_angle` with a missing wedge of 90 degrees."""
     config = override(ct_limited_angle(), "measure.operator.angles.stop", "90")
+    config = override(config, "methods.mmps.guide", "mmps")  # in a wide wedge the covariance of the prior tells more at every noise level
+    config = override(config, "methods.mmps.guide.num_krylov", "3")
+    config = override(config, "methods.mmps.num_steps", "60")
     return override(config, "name", "ct_limited_90")

@@ -62,16 +62,17 @@ def methods(size: int) -> dict[str, Method | Solve]:
 
 def samplers() -> dict[str, Method | Solve]:
     """Posterior samplers of CT as they suit complex images, whose covariance a learned prior knows at every noise level."""
-    matched = {"num_krylov": 10}
+    matched, fine = {"num_krylov": 10}, {"num_krylov": 3}
     coupled = {"num_steps": 40, "sigma_min": 0.01, "sigma_max": 1.0}
     found = ct_samplers()
     kernels = {"moment_matching": Spec("moment_matching", matched), "twisted_smc": Spec("twisted_smc", matched)}
     kernels |= {"red_diff": Spec("red_diff", {"weight": 0.1, "variance": 0.12}), "mcg": Spec("mcg", {"zeta": 1.0, "variance": 0.01})}
-    guides = {"mmps": Spec("mmps", matched), "mmps_2m": Spec("mmps", matched), "dds": Spec("dds", {"variance": 0.12}), "pigdm": Spec("pigdm")}
+    guides = {"mmps": Spec("mmps", fine), "mmps_2m": Spec("mmps", matched), "dds": Spec("dds", {"variance": 0.12}), "pigdm": Spec("pigdm")}
     guides |= {"dps": Spec("dps", {"zeta": 1.0})}
     found |= {name: dataclasses.replace(found[name], guide=guide) for name, guide in guides.items()}
     found |= {name: dataclasses.replace(found[name], kernel=kernel) for name, kernel in kernels.items()}
     found |= {"pnp_dm": dataclasses.replace(found["pnp_dm"], **coupled), "mmps_2m": dataclasses.replace(found["mmps_2m"], num_steps=40)}
+    found["mmps"] = dataclasses.replace(found["mmps"], num_steps=60)
     return found | decomposed()
 
 

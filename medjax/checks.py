@@ -59,13 +59,26 @@ def _finite(value, what):
     return value
 
 
+def count(value, what: str) -> int:
+    """value, a whole number of at least 1.
+
+    Raises:
+      ValueError: where it is none; `what` names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{what} is {value}, a whole number of at least 1 is needed")
+    return int(value)
+
+
 def measured(A, y, sigma_y):
     """Data of an operator and the root of their weights, `(y, 1 / sigma_y)`: floating, y with 0 where nothing was measured, that is sigma_y infinite.
 
     Raises:
-      ValueError: where A does not give data of the shape of y, or of its kind, or a known sigma_y is no number, not positive or does not broadcast
-        against y.
+      ValueError: where A is no operator, does not give data of the shape of y, or of its kind, known data are not finite where they count, or a known
+        sigma_y is no number, not positive or does not broadcast against y.
     """
+    if y is None or not (callable(A) and hasattr(A, "adjoint")):
+        raise ValueError(f"an operator with an adjoint and its data are needed, got {type(A).__name__} and {type(y).__name__}")
     y, name = linalg.inexact(y), type(A).__name__.lstrip("_")
     try:
         given = jax.eval_shape(lambda y: A(A.adjoint(y)), y)
@@ -75,11 +88,13 @@ def measured(A, y, sigma_y):
         raise ValueError(f"the operator gives data {list(given.shape)}, got y {list(y.shape)}")
     if jnp.iscomplexobj(given) != jnp.iscomplexobj(y):
         raise ValueError(f"{name} gives {'complex' if jnp.iscomplexobj(given) else 'real'} data, got y of {y.dtype}")
-    if not hasattr(sigma_y, "dtype") and not isinstance(sigma_y, int | float):
+    if jnp.iscomplexobj(sigma_y) or not hasattr(sigma_y, "dtype") and not isinstance(sigma_y, int | float):
         raise ValueError(f"sigma_y is {sigma_y!r}, a number or an array is needed")
     if any(size not in (1, whole) for size, whole in zip(jnp.shape(sigma_y)[::-1], y.shape[::-1], strict=False)) or jnp.ndim(sigma_y) > y.ndim:
         raise ValueError(f"sigma_y is {list(jnp.shape(sigma_y))}, a scalar or {list(y.shape)} is needed")
     root = 1 / jnp.asarray(positive(sigma_y, "sigma_y", finite=False), linalg.real_dtype(y))
+    if is_concrete(y, sigma_y) and not np.all(np.isfinite(np.asarray(y)) | (np.asarray(sigma_y) == np.inf)):
+        raise ValueError("y is not finite everywhere; make sigma_y infinite where nothing was measured")
     return jnp.where(root == 0, 0, y), root
 
 

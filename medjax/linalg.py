@@ -205,7 +205,8 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
 
     A step is taken only while ||b - M x|| > tolerance ||b||: past convergence the quotients are 0 / 0, and one such step
     would turn x into NaN. Under `vmap` each problem stops by itself. A direction of negative curvature, or a residual that has grown by more than
-    `growth`, shows an M that is not symmetric positive definite after all: x stays where it was before that step.
+    `growth`, shows an M that is not symmetric positive definite after all: x stays where it was before that step. Where the first residual is not
+    finite x is NaN, not the start: data that are lost must not pass for data that are met.
 
     Args:
       matvec: `x -> M x`, self-adjoint in the inner product `vdot`.
@@ -226,6 +227,7 @@ def conjugate_gradient(matvec: Callable, b, x0=None, *, num_steps: int, toleranc
     first = vdot(r, r)
     tolerance = 10 * jnp.finfo(real_dtype(b)).eps if tolerance is None else tolerance
     bound, most = tolerance**2 * vdot(b, b), growth**2 * first
+    x = jax.tree.map(lambda u: jnp.where(jnp.isfinite(first), u, jnp.nan), x)
 
     def step(_, carry):
         x, r, p, rr = carry

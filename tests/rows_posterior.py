@@ -52,6 +52,7 @@ class PosteriorRow(NamedTuple):
     levels: `(A, y, sigma_y, num_steps) -> sigmas`.
     particles: that a run holds, on the first axis of x; 0 for a kernel of one image.
     svd: that the operator must have one; see `prepared`.
+    follows: how much of a change of the data the samples make at least, on every operator at 32 px.
     """
 
     make: Callable
@@ -62,6 +63,7 @@ class PosteriorRow(NamedTuple):
     levels: Callable = lambda A, y, sigma_y, num_steps: karras(num_steps, 0.01, 100.0)
     particles: int = 0
     svd: bool = False
+    follows: float = 0.4
 
 
 NUM = 12

@@ -196,3 +196,13 @@ def test_bad_input(key):
     ]:
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_broken_samples_are_not_scored(key):
+    """NaN stays NaN, or is refused where a number of samples is asked for; complex numbers have no order."""
+    samples = jax.random.normal(key, (20, 3)).at[4, 1].set(jnp.nan)
+    assert jnp.isnan(calibration.exact_coverage(samples, jnp.zeros(3), jnp.ones(3)))
+    with pytest.raises(ValueError, match="NaN, which has no rank"):
+        calibration.rank(key, samples, jnp.zeros(3))
+    with pytest.raises(ValueError, match="complex samples"):
+        calibration.rank(key, jnp.ones((20, 3), complex), jnp.zeros(3))

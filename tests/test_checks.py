@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from rows_solvers import normal
 
 from medjax import checks
-from medjax.checks import check_adjoint, measured, nonnegative, positive
+from medjax.checks import check_adjoint, count, measured, nonnegative, positive
 from medjax.operators.downsample import downsample
+from medjax.operators.inpaint import inpaint
 from medjax.operators.masked_fourier import masked_fourier
 
 
@@ -152,3 +154,25 @@ def test_data_of_another_operator():
         measured(_Thrice(), jnp.ones((1, 4, 4)), 0.1)
     with pytest.raises(ValueError, match="gives complex data, got y of float64"):
         measured(masked_fourier(jnp.ones((4, 4))), jnp.ones((4, 4)), 0.1)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.5, True, jnp.ones(()), "3"])
+def test_count(bad):
+    """Whole numbers from 1 on, none that only rounds to one."""
+    assert count(3, "num_krylov") == count(np.int64(3), "num_krylov") == 3
+    with pytest.raises(ValueError, match="^num_krylov is .*, a whole number of at least 1 is needed$"):
+        count(bad, "num_krylov")
+
+
+def test_data_that_are_lost():
+    """NaN in data that count is refused where it is known; where nothing was measured the data may hold anything."""
+    A, y = inpaint(jnp.ones(3)), jnp.array([1.0, jnp.nan, 2.0])
+    with pytest.raises(ValueError, match="y is not finite everywhere"):
+        measured(A, y, 0.1)
+    known, root = measured(A, y, jnp.array([0.1, jnp.inf, 0.1]))
+    assert np.array_equal(known, [1, 0, 2]) and root[1] == 0
+    for nothing in ((None, y), (A, None), (3, y)):
+        with pytest.raises(ValueError, match="an operator with an adjoint and its data are needed"):
+            measured(*nothing, 0.1)
+    with pytest.raises(ValueError, match="sigma_y is"):
+        measured(A, jnp.ones(3), 1j)

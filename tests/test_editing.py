@@ -9,10 +9,13 @@ from test_samplers import CENTRES, MEAN, VARIANCES, WEIGHTS, WIDTHS, gaussian_pi
 from medjax.diffusion.karras import karras
 from medjax.samplers.ddim import ddim
 from medjax.samplers.dpmpp_2m import dpmpp_2m
+from medjax.samplers.dpmpp_sde import dpmpp_sde
+from medjax.samplers.euler import euler
 from medjax.samplers.first_non_finite import first_non_finite
 from medjax.samplers.heun import heun
 from medjax.samplers.interpolate import interpolate
 from medjax.samplers.invert import invert
+from medjax.samplers.langevin import langevin
 from medjax.samplers.sample import sample
 from medjax.samplers.sdedit import sdedit
 from medjax.samplers.unipc import unipc
@@ -92,3 +95,9 @@ def test_first_non_finite(key):
 
     found = jax.jit(jax.vmap(lambda x: first_non_finite(key, ddim(), breaks, sigmas, x)))(x)
     assert found.tolist() == [2, 4, 0]
+
+
+@pytest.mark.parametrize("kernel", [euler(1.0), ddim(1.0), dpmpp_sde(), langevin()], ids=["euler", "ddim", "dpmpp_sde", "langevin"])
+def test_noise_is_not_inverted(kernel):
+    with pytest.raises(ValueError, match="invert needs a deterministic kernel"):
+        invert(lambda x, sigma: x, jnp.array([2.0, 1.0]), jnp.ones(3), kernel)

@@ -157,3 +157,20 @@ def test_positron_range_is_a_blur_before_the_projection():
 def test_refuses(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_below_the_floor_counts_pull_up():
+    """Value, slope and, from one count on, curvature go on at the floor; below it the force grows with depth, and rests at 0 without counts."""
+    plain, noise = emission_counts(2.0, 0.5), emission_counts(2.0, 0.5, floor=1.0)
+    y, ones = jnp.array([4.0, -0.5, 0.0]), jnp.ones(3)
+    for order in (lambda f: f, lambda f: jax.grad(f, 1), lambda f: jax.jacfwd(jax.grad(f, 1), 1)):
+        below, above = (np.asarray(order(noise.log_likelihood)(y, step * ones)) for step in (-1e-9, 1e-9))  # mean counts of 1
+        exact = np.asarray(order(plain.log_likelihood)(y, 1e-9 * ones))
+        assert np.allclose(above, exact, rtol=1e-12)
+        counts = [0, 2] if below.ndim == 2 else [0, 1, 2]  # without counts the parabola bends, the line does not
+        assert np.allclose(below[counts][:, counts] if below.ndim == 2 else below, exact[counts][:, counts] if below.ndim == 2 else exact, atol=1e-6)
+    force = jax.grad(noise.log_likelihood, 1)
+    assert np.all(force(y, -2 * ones)[::2] > force(y, -1 * ones)[::2]) and np.all(force(y, -ones)[::2] > 0)
+    assert np.isclose(force(jnp.full(1, -0.5), jnp.full(1, -0.5))[0], 0, atol=1e-12)
+    with pytest.raises(ValueError, match="floor"):
+        emission_counts(floor=-1.0)

@@ -231,7 +231,7 @@ def test_the_likelihood_of_gaussian_noise_changes_nothing(key):
 
 def test_dps_follows_the_poisson_likelihood(key):
     """The step is -zeta sigma^2 / beta rms times the gradient of the root of the deviance of counts, by finite differences."""
-    noise, A = emission_counts(duration=4.0, randoms=0.7), Dense(jnp.abs(MATRICES["blur"]))
+    noise, A = emission_counts(duration=4.0, randoms=0.7, floor=0.5), Dense(jnp.abs(MATRICES["blur"]))
     x = 2 + 0.3 * jax.random.normal(key, (NUM,))
     y = noise.sample(jax.random.fold_in(key, 1), A(3 + jnp.sin(PLACES)))
     guide = dps(A, y, noise.sigma(y), zeta=0.5 * RATE / SIGMA, log_likelihood=noise.log_likelihood)

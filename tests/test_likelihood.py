@@ -8,6 +8,7 @@ import pytest
 from medjax.diffusion.consistency_function import consistency_function
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.gaussian_field import draw_gaussian_field, gaussian_field, matern_spectrum
+from medjax.diffusion.karras import karras
 from medjax.diffusion.likelihood import likelihood
 from medjax.diffusion.mixture import draw_mixture, mixture, mixture_log_density
 from medjax.diffusion.probability_flow import probability_flow
@@ -116,6 +117,12 @@ def test_bad_levels_are_named():
         (lambda: likelihood(None, denoise, jnp.array([1.0, 0.1]), x), "likelihood needs increasing noise levels, got 1 to 0.1 not in order"),
         (lambda: likelihood(None, denoise, jnp.array([0.0, 1.0]), x), "a noise level of likelihood is 0"),
         (lambda: likelihood(None, denoise, jnp.array([0.1, 1.0]), x, variance=0.0), "variance is 0"),
+        (lambda: likelihood(None, denoise, jnp.array([0.1]), x), r"sigmas is \[1\], a vector of at least 2"),
+        (lambda: likelihood(None, denoise, jnp.array([0.1, 1.0]), x, num_probes=-1), "num_probes is -1"),
+        (lambda: consistency_function(denoise, jnp.array([1.0, 0.0])), "the last of sigmas is 0"),
+        (lambda: gaussian(jnp.zeros(2), -jnp.eye(2)), "the covariance has the eigenvalue -1"),
+        (lambda: karras(4, 0.1, jnp.inf), "finite 0 < sigma_min"),
+        (lambda: karras(4.0, 0.1, 1.0), "a whole number"),
         (lambda: probability_flow(denoise, jnp.array([1.0, 0.0]), x), "a noise level of probability_flow is 0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -151,3 +151,12 @@ def test_differences_want_the_axes():
     for fn in (lambda: linalg.difference(jnp.ones((4, 5)), 3), lambda: linalg.difference_adjoint(jnp.ones((3, 4, 5)))):
         with pytest.raises(ValueError, match=r"differences along 3 axes are asked for, the image is \[4, 5\]"):
             fn()
+
+
+def test_conjugate_gradient_tells_of_lost_data():
+    """A residual that is not finite gives NaN in all leaves, not the start, which would pass for a prior draw that met its data; 0 stays 0."""
+    solve = jax.jit(lambda b: linalg.conjugate_gradient(lambda v: jax.tree.map(lambda u: 2 * u, v), b, num_steps=3))
+    for lost in (jnp.nan, jnp.inf, jnp.float32(1e30)):
+        found = solve({"a": jnp.array([1.0, lost], jnp.float32), "b": jnp.ones(2, jnp.float32)})
+        assert all(np.all(np.isnan(u)) for u in jax.tree.leaves(found))
+    assert np.all(linalg.conjugate_gradient(lambda v: 2 * v, jnp.zeros(2), num_steps=3) == 0)

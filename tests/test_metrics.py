@@ -67,6 +67,11 @@ def test_coverage_sees_samples_that_are_too_sure(key):
     assert 0.35 < share < 0.55
     with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         coverage(draws[:1], draws[0])
+    with pytest.raises(ValueError, match=r"their truth must be \[40000\], got \[1\]"):
+        coverage(draws[1:], draws[0, :1])
+    with pytest.raises(ValueError, match="level is 1.5"):
+        coverage(draws[1:], draws[0], level=1.5)
+    assert jnp.isnan(coverage(draws[1:].at[0, 0].set(jnp.nan), draws[0]))  # broken, not too sure
 
 
 def test_confidence_interval():

@@ -10,17 +10,23 @@ from medjax.diffusion.coupling import coupling
 from medjax.diffusion.gaussian import gaussian
 from medjax.diffusion.mixture import mixture
 from medjax.diffusion.moments import bridged, bridged_log_misfit, draw, log_evidence, log_misfit, moments, posterior_draw
+from medjax.guides.dds import dds
+from medjax.guides.dps import dps
+from medjax.guides.mmps import mmps
+from medjax.guides.pigdm import pigdm
 from medjax.operators.blur import blur
 from medjax.operators.decomposed import decomposed
 from medjax.operators.downsample import downsample
 from medjax.operators.inpaint import inpaint
 from medjax.physics.emission_counts import emission_counts
+from medjax.physics.transmission_counts import transmission_counts
 from medjax.samplers.daps import daps
 from medjax.samplers.fps import fps
 from medjax.samplers.mcg_diff import mcg_diff
 from medjax.samplers.moment_matching import moment_matching
 from medjax.samplers.particles import drawn_anew, effective_sample_size, multinomial, systematic
 from medjax.samplers.pnp_dm import pnp_dm
+from medjax.samplers.red_diff import red_diff
 from medjax.samplers.sample import sample
 from medjax.samplers.twisted_smc import twisted_smc
 
@@ -218,7 +224,7 @@ def test_particles_are_weighed_at_zero(key, make):
 
 def test_daps_with_counts(key):
     """A Poisson likelihood against quadrature, for one pixel of three counts; after one step of the flow its guess is the mean."""
-    noise, y, mean, std = emission_counts(), jnp.array([3.0]), 4.0, 1.5
+    noise, y, mean, std = emission_counts(floor=0.05), jnp.array([3.0]), 4.0, 1.5
     kernel = daps(inpaint(jnp.ones(1)), y, 1.0, variance=std**2, num_ode=1, num_langevin=200, step_size=0.05, log_likelihood=noise.log_likelihood)
     prior = gaussian(jnp.array([mean]), jnp.array([[std**2]]))
     levels = jnp.append(jnp.geomspace(20.0, 0.05, 30), 0.0)
@@ -247,6 +253,8 @@ def test_coupling_levels():
     (moment_matching, {"num_krylov": 0}, "num_krylov"), (pnp_dm, {"levels": (0.5, 0.0)}, "levels from 1 to 0"),
     (twisted_smc, {"num_krylov": 0}, "num_krylov"),
     (fps, {"num_krylov": 0}, "num_krylov"), (daps, {"variance": 0.0}, "variance"), (daps, {"step_size": -1.0}, "step_size"),
+    (pnp_dm, {"prior": fps(inpaint(jnp.ones(3)), jnp.zeros(3), 0.1)}, "a kernel of particles"), (pnp_dm, {"levels": ()}, "levels from 1 to 0"),
+    (moment_matching, {"num_krylov": 2.5}, "num_krylov is 2.5, a whole number"),
 ])  # fmt: skip
 def test_refuses_numbers_out_of_range(make, options, words):
     """One line with the name; so for sigma_y and for data of another shape, whoever asks."""
@@ -258,3 +266,36 @@ def test_refuses_numbers_out_of_range(make, options, words):
             make(B, jnp.zeros(3), sigma_y)
     with pytest.raises(ValueError, match="axes must be those of the mask"):
         make(B, jnp.zeros(4), 0.1)
+
+
+@pytest.mark.parametrize("kernel", [twisted_smc, fps])
+def test_a_diverged_particle_has_no_children(key, kernel):
+    """One whose misfit is beyond the largest number of its precision does not win for an exponent of 0."""
+    A, prior = inpaint(jnp.ones(4)), gaussian(jnp.zeros(4, jnp.float32), jnp.eye(4, dtype=jnp.float32))
+    start = jax.random.normal(key, (8, 4), jnp.float32).at[3].set(1e20)
+    made = kernel(A, jnp.zeros(4, jnp.float32), 0.1)
+    x, _ = jax.jit(lambda x: made.step(key, x, made.init(x), jnp.float32(1.0), jnp.float32(0.5), prior))(start)
+    kept = np.all(np.isfinite(x), axis=1)
+    assert kept.sum() >= 7 and np.abs(x)[kept].max() < 100
+
+
+@pytest.mark.parametrize("make", [lambda A, y: mmps(A, y, 0.1), lambda A, y: dds(A, y, 0.1), lambda A, y: pigdm(A, y, 0.1)])
+def test_lost_data_do_not_pass_for_a_draw_of_the_prior(make):
+    """NaN in traced data, which nothing can refuse, reaches the sample."""
+    prior, x = gaussian(jnp.zeros(3), jnp.eye(3)), jnp.ones(3)
+    run = jax.jit(lambda y: make(inpaint(jnp.ones(3)), y)(prior)(x, 0.5))
+    assert np.all(np.isfinite(run(jnp.ones(3)))) and np.any(np.isnan(run(jnp.array([1.0, jnp.nan, 1.0]))))
+
+
+def test_likelihoods_that_cannot_guide():
+    """Counts before the logarithm are not their own most likely line integrals; without a floor nothing pulls negative emissions back."""
+    A, y = inpaint(jnp.ones(4)), jnp.full(4, 5.0)
+    with pytest.raises(ValueError, match="a sigma_y beside z = y"):
+        dps(A, y, 1.0, log_likelihood=transmission_counts(1e4).log_likelihood)
+    for make in (dps, daps, red_diff):
+        with pytest.raises(ValueError, match="emission_counts.floor=1."):
+            make(A, y, 1.0, log_likelihood=emission_counts().log_likelihood)
+    noise = emission_counts(floor=1.0)
+    x = jnp.full(4, 2.0).at[0].set(-1.0)
+    change = dps(A, y, noise.sigma(y), log_likelihood=noise.log_likelihood)(lambda x, s: x)(x, 0.7) - x
+    assert change[0] == change.max() > 0  # the pixel below 0 is pushed up the most

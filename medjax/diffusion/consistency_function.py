@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from medjax import checks
 from medjax.diffusion.probability_flow import probability_flow
 from medjax.typing import Denoiser
 
@@ -27,6 +28,10 @@ def consistency_function(denoise: Denoiser, sigmas, *, mean=0.0, variance=1.0):
     Reference:
       Song et al. (2023), consistency models, section 3, https://arxiv.org/abs/2303.01469
     """
+
+    if jnp.ndim(sigmas) != 1 or not len(sigmas):
+        raise ValueError(f"sigmas is {list(jnp.shape(sigmas))}, a vector of noise levels above 0 is needed")
+    checks.positive(sigmas, "the last of sigmas")
 
     def consistent(x, sigma):
         sigma = jnp.asarray(sigma, x.dtype)

@@ -16,7 +16,7 @@ def denoising_loss(denoiser: Callable, draw_levels: Callable, weight: Callable) 
 
     Args:
       denoiser: `params -> Denoiser`.
-      draw_levels: `(key, num) -> [num]` increasing noise levels.
+      draw_levels: `(key, num) -> [num]` noise levels.
       weight: sigma -> w.
 
     Returns:
@@ -39,7 +39,8 @@ def denoising_loss(denoiser: Callable, draw_levels: Callable, weight: Callable) 
             return weight(sigma) * jnp.mean((denoise(noisy, sigma, *given) - x) ** 2)
 
         losses = jax.vmap(one)(images, sigmas, jax.random.split(key_noise, num), *given)
-        metrics = {"loss_low_noise": jnp.mean(losses[: (num + 1) // 2]), "loss_high_noise": jnp.mean(losses[num // 2 :])}
+        ordered = losses[jnp.argsort(sigmas)]
+        metrics = {"loss_low_noise": jnp.mean(ordered[: (num + 1) // 2]), "loss_high_noise": jnp.mean(ordered[num // 2 :])}
         return jnp.mean(losses), metrics
 
     return loss_fn

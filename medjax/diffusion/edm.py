@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from medjax import checks
 from medjax.typing import Denoiser
 
 
@@ -24,9 +25,14 @@ def edm(network: Callable, sigma_data, mean=0.0) -> Denoiser:
     Returns:
       A `Denoiser`.
 
+    Raises:
+      ValueError: for a sigma_data that is not positive.
+
     Reference:
       Karras et al. (2022), eq. 7 and table 1, https://arxiv.org/abs/2206.00364
     """
+
+    checks.positive(sigma_data, "sigma_data")
 
     def denoise(x, sigma):
         sigma = jnp.asarray(sigma, x.dtype)

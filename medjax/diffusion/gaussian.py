@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from medjax import checks
 from medjax.typing import Denoiser
 
 
@@ -19,14 +20,17 @@ def gaussian(mean, covariance) -> Denoiser:
       A `Denoiser`.
 
     Raises:
-      ValueError: where the covariance does not fit the mean.
+      ValueError: where the covariance does not fit the mean, or has negative eigenvalues.
 
     Reference:
       The conditional mean of a joint Gaussian; Bishop (2006), eq. 2.81.
     """
+    mean, covariance = jnp.asarray(mean), jnp.asarray(covariance)
     if covariance.shape != (mean.size, mean.size):
         raise ValueError(f"a mean of {mean.size} pixels needs a covariance [{mean.size}, {mean.size}], got {list(covariance.shape)}")
     eigenvalues, basis = jnp.linalg.eigh(covariance)
+    if checks.is_concrete(eigenvalues) and eigenvalues[0] < -1e-3 * abs(eigenvalues[-1]):  # below what rounding makes of 0
+        raise ValueError(f"the covariance has the eigenvalue {eigenvalues[0]:.4g}, at least 0 is needed")
 
     def denoise(x, sigma):
         gain = eigenvalues / (eigenvalues + sigma**2)

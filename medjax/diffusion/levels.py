@@ -1,5 +1,7 @@
 """The noise levels of a path."""
 
+import math
+
 import jax.numpy as jnp
 
 from medjax.typing import Schedule
@@ -28,8 +30,8 @@ def levels(schedule: Schedule, num_steps: int, sigma_min: float, sigma_max: floa
     """
     if num_steps < 1 + zero:
         raise ValueError(f"levels needs at least {1 + zero} steps, got {num_steps}")
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(f"levels needs 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"levels needs finite 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
     times = jnp.linspace(schedule.time(sigma_max), schedule.time(sigma_min), num_steps + 1 - zero)
     sigmas = schedule.sigma(times) / schedule.alpha(times)
     return jnp.append(sigmas, 0) if zero else sigmas

@@ -37,12 +37,14 @@ def likelihood(key, denoise: Denoiser, sigmas, x, *, mean=0.0, variance=1.0, num
       log p(x) [nat], a scalar; divide by d ln 2 for bits per pixel.
 
     Raises:
-      ValueError: for levels that do not increase from above 0, or a variance that is not positive.
+      ValueError: for fewer than two levels, or some that do not increase from above 0, a variance that is not positive, or num_probes below 0.
 
     Reference:
       Song et al. (2021), eq. 39 and 40, https://arxiv.org/abs/2011.13456; Grathwohl et al. (2019), FFJORD, https://arxiv.org/abs/1810.01367
     """
     _check(sigmas)
+    if num_probes != 0:
+        checks.count(num_probes, "num_probes")
     slope, to_z, _ = standardised(denoise, mean, checks.positive(variance, "variance"))
     steps = jnp.log(jnp.asarray(sigmas, x.dtype))
 
@@ -83,6 +85,8 @@ def _hutchinson(key, num):
 
 
 def _check(sigmas):
+    if jnp.ndim(sigmas) != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas is {list(jnp.shape(sigmas))}, a vector of at least 2 noise levels is needed")
     checks.positive(sigmas, "a noise level of likelihood")
     if checks.is_concrete(sigmas) and not np.all(np.asarray(sigmas)[1:] > np.asarray(sigmas)[:-1]):
         raise ValueError(f"likelihood needs increasing noise levels, got {float(sigmas[0]):.4g} to {float(sigmas[-1]):.4g} not in order")

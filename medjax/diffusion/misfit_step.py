@@ -26,19 +26,21 @@ def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
       A: operator, `x -> y`.
       y: data.
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z and is its most likely z; Gaussian with sigma_y if None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z and is its most likely z, finite for negative z, too;
+        Gaussian with sigma_y if None.
 
     Returns:
       `(denoise, x, sigma) -> (D, -sigma^2 / beta grad m(x))`.
 
     Raises:
-      ValueError: for data that do not fit the operator, or sigma_y that is not positive.
+      ValueError: for data that do not fit the operator, sigma_y that is not positive, or a likelihood that is larger a sigma_y beside y than at y.
 
     Reference:
       Chung et al. (2023), algorithm 1, https://arxiv.org/abs/2209.14687; Ho et al. (2020), section 4, for the table
     """
     y, root = checks.measured(A, y, sigma_y)
     known, force = root > 0, likelihood_gradient(y, root, log_likelihood)
+    _check_mode(y, root, log_likelihood)
     variances = jnp.where(known, 1 / jnp.where(known, root, 1) ** 2, 0)
     square = jnp.sum(variances) / jnp.maximum(jnp.sum(known), 1)
 
@@ -55,3 +57,14 @@ def misfit_step(A: Operator, y, sigma_y=1.0, log_likelihood=None):
         return denoised, sigma**2 / linear_rate(sigma) * uphill / jnp.sqrt(jnp.maximum(square * misfit, 1e-24))
 
     return step
+
+
+def _check_mode(y, root, log_likelihood):
+    """ValueError where y is known and is not its own most likely exact data."""
+    if log_likelihood is None or not checks.is_concrete(y, root):
+        return
+    with checks.known_now(y, root):
+        beside = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
+        at, above, below = (log_likelihood(y, y + step) for step in (0, beside, -beside))
+    if not (at >= above and at >= below):
+        raise ValueError(f"log p(y | z) is {max(above, below):.4g} a sigma_y beside z = y and {at:.4g} there, where its largest value is needed")

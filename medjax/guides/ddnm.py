@@ -31,7 +31,7 @@ def ddnm(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, num_krylov: int 
       Wang, Yu & Zhang (2023), eq. 13 and algorithm 1, https://arxiv.org/abs/2212.00490
     """
     y, root = checks.measured(A, y, sigma_y)
-    checks.positive(num_krylov, "num_krylov")
+    checks.count(num_krylov, "num_krylov")
     checks.positive(variance, "variance", finite=False)
     normal = linalg.gram(A, root**2)
 

@@ -25,7 +25,8 @@ def dps(A: Operator, y, sigma_y=1.0, *, zeta: float = 1.0, log_likelihood=None) 
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       zeta: step size, for images of about unit range and A of about unit norm; larger fits the data more. There is no right value: DPS is not
         calibrated.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z and is its most likely z; Gaussian with sigma_y if None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z and is its most likely z, finite for negative z, too;
+        Gaussian with sigma_y if None.
 
     Returns:
       A `Guide`.

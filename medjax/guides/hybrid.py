@@ -1,5 +1,6 @@
 """A prior of images together with one of their k-space."""
 
+from medjax import checks
 from medjax.typing import Denoiser, Guide, Operator
 
 
@@ -19,7 +20,11 @@ def hybrid(F: Operator, denoise_k: Denoiser, weight=0.5) -> Guide:
     Returns:
       A `Guide`; one call of each denoiser.
 
+    Raises:
+      ValueError: for a w outside [0, 1].
+
     Reference:
       A convex combination of two estimates of one conditional mean.
     """
+    checks.fraction(weight, "weight")
     return lambda denoise: lambda x, sigma: (1 - weight) * denoise(x, sigma) + weight * F.adjoint(denoise_k(F(x), sigma))

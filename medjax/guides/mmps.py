@@ -44,8 +44,9 @@ def mmps(
       pseudoinverse-guided diffusion models.
     """
     y, root = checks.measured(A, y, sigma_y)
-    checks.positive(num_krylov, "num_krylov")
+    checks.count(num_krylov, "num_krylov")
     checks.nonnegative(balance, "balance")
+    checks.positive(isotropic_above, "isotropic_above", finite=False)
     checks.positive(variance, "variance")
     middle = jnp.nanmedian(jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1) ** 2, jnp.nan))
     share = 1 / (1 + balance * jnp.where(jnp.isnan(middle), 0, middle) * root**2)  # of Sigma_y in P

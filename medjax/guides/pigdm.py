@@ -37,7 +37,7 @@ def pigdm(A: Operator, y, sigma_y=1.0, *, variance: float = 1.0, adaptive: bool 
       Song, Vahdat, Mardani & Kautz (2023), pseudoinverse-guided diffusion models, https://openreview.net/forum?id=9_gsMA8MRKQ
     """
     y, root = checks.measured(A, y, sigma_y)
-    checks.positive(num_krylov, "num_krylov")
+    checks.count(num_krylov, "num_krylov")
     checks.positive(variance, "variance")
 
     def guide(denoise):

@@ -22,7 +22,7 @@ def proximal(A: Operator, y, sigma_y, num_krylov: int):
       ValueError: for data that do not fit the operator, sigma_y that is not positive, or num_krylov below 1.
     """
     y, root = checks.measured(A, y, sigma_y)
-    checks.positive(num_krylov, "num_krylov")
+    checks.count(num_krylov, "num_krylov")
     precision = root**2
     normal = linalg.gram(A, precision)
 

@@ -79,7 +79,7 @@ def exact_coverage(samples, mean, std, level: float = 0.9):
       level: nominal coverage.
 
     Returns:
-      Scalar in [0, 1]: `level` for exact samples, above it for those that are too sure.
+      Scalar in [0, 1]: `level` for exact samples, above it for those that are too sure; NaN where a sample is.
 
     Raises:
       ValueError: where shapes differ or std is not positive.
@@ -89,7 +89,8 @@ def exact_coverage(samples, mean, std, level: float = 0.9):
     """
     _check(samples, mean, std)
     half = float(normal.ppf((1 + checks.fraction(level, "level")) / 2)) * checks.positive(std, "std")
-    return jnp.mean(jnp.abs(samples - jnp.asarray(mean)[None]) <= jnp.asarray(half)[None])
+    share = jnp.mean(jnp.abs(samples - jnp.asarray(mean)[None]) <= jnp.asarray(half)[None])
+    return jnp.where(jnp.any(jnp.isnan(samples)), jnp.nan, share)
 
 
 def coverage_curve(samples, reference, levels):
@@ -158,13 +159,15 @@ def rank(key, samples, truth):
       `[...]` integers from 0 to K.
 
     Raises:
-      ValueError: where shapes differ.
+      ValueError: where shapes differ, or known samples hold NaN.
 
     Reference:
       Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration, https://arxiv.org/abs/1804.06788, theorem 1,
       with ties, of which continuous samples have none, drawn so that the theorem holds for them too.
     """
     _check(samples, truth)
+    if checks.is_concrete(samples) and np.any(np.isnan(samples)):
+        raise ValueError("samples hold NaN, which has no rank")
     below, ties = (jnp.sum(compare(samples, jnp.asarray(truth)[None]), 0) for compare in (jnp.less, jnp.equal))
     return below + jax.random.randint(key, ties.shape, 0, ties + 1)
 
@@ -209,6 +212,8 @@ def _check(samples, *maps, least=1):
     """ValueError where there are too few samples or maps are not of their shape."""
     if jnp.ndim(samples) < 1 or len(samples) < least:
         raise ValueError(f"at least {least} samples [K, ...] are needed, got {list(jnp.shape(samples))}")
+    if any(jnp.iscomplexobj(a) for a in (samples, *maps)):
+        raise ValueError("complex samples or moments, real ones are needed: view them as two channels")
     for a in maps:
         if jnp.shape(a) != samples.shape[1:]:
             raise ValueError(

@@ -9,7 +9,7 @@ from jax.scipy.special import xlogy
 from medjax.typing import Noise
 
 
-def emission_counts(duration=1.0, randoms=0.0, scatter=0.0) -> Noise:
+def emission_counts(duration=1.0, randoms=0.0, scatter=0.0, floor=0.0) -> Noise:
     r"""Poisson counts of true, random and scattered coincidences, with the expected background taken off.
 
     .. math:: N \sim \mathrm{Poisson}(T (z + r + s)), \quad y = N / T - (r + s)
@@ -21,6 +21,8 @@ def emission_counts(duration=1.0, randoms=0.0, scatter=0.0) -> Noise:
       duration: T > 0, scan time in the unit of 1 / z: counts a unit of rate.
       randoms: r >= 0, expected rate of random coincidences; a scalar or like z.
       scatter: s >= 0, expected rate of scattered ones; a scalar or like z.
+      floor: expected counts f below which the log likelihood goes on as a parabola, with the slope N / f - 1 that it has there and the curvature
+        max(N, 1) / f^2: for samplers, whose images are negative somewhere and have to be pushed up from there. 1 is usual; 0 for none.
 
     Returns:
       A `Noise` over rates z >= 0, of any shape. `sigma(y)` is sqrt(max(N, 1)) / T. Where z + r + s is zero the counts are zero for certain: the
@@ -32,7 +34,7 @@ def emission_counts(duration=1.0, randoms=0.0, scatter=0.0) -> Noise:
     Reference:
       Shepp & Vardi (1982), Maximum likelihood reconstruction for emission tomography, https://doi.org/10.1109/TMI.1982.4307558
     """
-    ranges = (("duration", duration, 1e-12, 1e12), ("randoms", randoms, 0, 1e12), ("scatter", scatter, 0, 1e12))
+    ranges = (("duration", duration, 1e-12, 1e12), ("randoms", randoms, 0, 1e12), ("scatter", scatter, 0, 1e12), ("floor", floor, 0, 1e12))
     for name, value, least, most in ranges:
         if not isinstance(value, Tracer) and not np.all((np.asarray(value) >= least) & (np.asarray(value) <= most)):
             raise ValueError(f"emission_counts needs {name} from {least:g} to {most:g}, got values outside")
@@ -51,6 +53,10 @@ def emission_counts(duration=1.0, randoms=0.0, scatter=0.0) -> Noise:
         counts, mean = jnp.maximum(duration * (y + background(y)), 0), duration * (z + background(z))
         possible = mean > 0
         terms = jnp.where(possible, xlogy(counts, jnp.where(possible, mean, 1)) - mean, -mean)
+        if not isinstance(floor, Tracer) and floor > 0:
+            below = jnp.minimum(mean - floor, 0)
+            terms = xlogy(counts, jnp.maximum(mean, floor)) - jnp.maximum(mean, floor)
+            return jnp.sum(terms + (counts / floor - 1) * below - jnp.maximum(counts, 1) * (below / floor) ** 2 / 2)
         certain = counts < 0.5  # whole numbers, up to the rounding of y
         return jnp.sum(jnp.where(possible | certain, terms, -jnp.inf))
 

@@ -29,7 +29,7 @@ def annealed_langevin(step_size: float = 0.2, num_steps: int = 100) -> Kernel:
       Song & Ermon (2019), algorithm 1, https://arxiv.org/abs/1907.05600, its levels being those after the first, at which x is given.
       The last step: Jolicoeur-Martineau et al. (2021), https://arxiv.org/abs/2009.05475
     """
-    checks.positive(num_steps, "num_steps")
+    checks.count(num_steps, "num_steps")
     if checks.is_concrete(checks.positive(step_size, "step_size")) and step_size >= 4:
         raise ValueError(f"step_size is {step_size}, less than 4 is needed: beyond, Langevin steps diverge")
 

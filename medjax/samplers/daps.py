@@ -28,8 +28,8 @@ def daps(A: Operator, y, sigma_y=1.0, *, variance=1.0, num_ode: int = 5, num_lan
       num_ode: Euler steps of the probability flow, the denoiser calls of a step: from sigma evenly in ln sigma to a tenth of it, then to 0.
       num_langevin: steps of Langevin's dynamics, each a product with A and its adjoint, no denoiser call.
       step_size: as a fraction of the inverse of the largest curvature, below 2.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z; Gaussian with sigma_y, which still tells the step, if
-        None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z, finite for negative z; Gaussian with sigma_y,
+        which still tells the step, if None.
 
     Returns:
       A `Kernel` without state.

@@ -40,8 +40,7 @@ def fps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 10) -> Kernel:
       https://openreview.net/forum?id=tplXNcHZs1, in variance-exploding coordinates with eta = 1.
     """
     y, root = checks.measured(A, y, sigma_y)
-    if num_krylov < 1:
-        raise ValueError(f"fps needs num_krylov >= 1, got {num_krylov}")
+    checks.count(num_krylov, "num_krylov")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         keys = jax.random.split(key, 5)

@@ -1,5 +1,7 @@
 """From an image back to the noise that it comes from."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -26,7 +28,7 @@ def invert(denoise: Denoiser, sigmas, x, kernel: Kernel | None = None):
       x at noise level `sigmas[0]`, of the shape of x.
 
     Raises:
-      ValueError: as `sample`.
+      ValueError: as `sample`, and for a kernel that draws noise.
 
     Reference:
       Song, Meng & Ermon (2021), section 4.3 and eq. 14, https://arxiv.org/abs/2010.02502, there by Euler's method, `ddim(0.0)`.
@@ -34,4 +36,12 @@ def invert(denoise: Denoiser, sigmas, x, kernel: Kernel | None = None):
     if checks.is_concrete(sigmas):
         sigmas = np.asarray(sigmas)
         sigmas = sigmas[:-1] if sigmas.ndim and len(sigmas) and sigmas[-1] == 0 else sigmas
-    return recorded(jax.random.key(0), kernel or heun(), denoise, sigmas[::-1], x, lambda x: None, rising=True)[0]
+    kernel = kernel or heun()
+    if kernel.particles or "random_bits" in str(jax.make_jaxpr(functools.partial(_step, kernel))(jax.random.key(0), x)):
+        raise ValueError("invert needs a deterministic kernel, this one draws noise")
+    return recorded(jax.random.key(0), kernel, denoise, sigmas[::-1], x, lambda x: None, rising=True)[0]
+
+
+def _step(kernel, key, x):
+    """One step towards more noise, to see what it draws."""
+    return kernel.step(key, x, kernel.init(x), 1.0, 2.0, lambda x, sigma: x)

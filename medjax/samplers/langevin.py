@@ -33,7 +33,7 @@ def langevin(snr: float = 0.16, num_steps: int = 1) -> Kernel:
       expectation sqrt(N), so that the step does not depend on what is drawn; norms are of one image, not means over a batch.
     """
     checks.positive(snr, "snr")
-    checks.positive(num_steps, "num_steps")
+    checks.count(num_steps, "num_steps")
 
     def step(key, x, state, sigma, sigma_next, denoise):
         def one(x, i):

@@ -40,8 +40,7 @@ def moment_matching(
       (2024), https://arxiv.org/abs/2405.13712. Drawing x0 by perturbed data is ours.
     """
     y, root = (None, None) if A is None else checks.measured(A, y, sigma_y)
-    if num_krylov < 1:
-        raise ValueError(f"moment_matching needs num_krylov >= 1, got {num_krylov}")
+    checks.count(num_krylov, "num_krylov")
     checks.fraction(eta, "eta")
     checks.positive(variance, "variance")
 

@@ -47,9 +47,12 @@ def pnp_dm(A: Operator, y, sigma_y=1.0, *, prior: Kernel | None = None, levels=(
       https://arxiv.org/abs/2405.18782; the correction is ours
     """
     y, root = checks.measured(A, y, sigma_y)
-    if levels[0] != 1 or levels[-1] != 0 or num_krylov < 1 or any(low >= high for high, low in itertools.pairwise(levels)):
-        raise ValueError(f"pnp_dm needs falling levels from 1 to 0 and num_krylov >= 1, got {tuple(levels)} and {num_krylov}")
+    checks.count(num_krylov, "num_krylov")
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(low >= high for high, low in itertools.pairwise(levels)):
+        raise ValueError(f"pnp_dm needs falling levels from 1 to 0, got {tuple(levels)}")
     prior = moment_matching(num_krylov=num_krylov) if prior is None else prior
+    if prior.particles:
+        raise ValueError("the prior of pnp_dm is a kernel of particles, one of single images is needed")
     bound = 1.05 * lanczos.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2 if corrected else jnp.inf  # a lower estimate
 
     def step(key, x, state, sigma, sigma_next, denoise):

@@ -37,7 +37,7 @@ def projection(A: Operator, y, sigma_y=1.0, *, weight: float = 1.0, variance: fl
     y, root = checks.measured(A, y, sigma_y)
     checks.fraction(weight, "weight")
     checks.positive(variance, "variance", finite=False)
-    checks.positive(num_krylov, "num_krylov")
+    checks.count(num_krylov, "num_krylov")
     normal = linalg.gram(A, root**2)
 
     def step(key, x, state, sigma, sigma_next, denoise):

@@ -25,7 +25,8 @@ def red_diff(A: Operator, y, sigma_y=1.0, *, weight: float = 0.25, optimiser=Non
       sigma_y: standard deviation of y, a scalar or an array that broadcasts against y; infinite where nothing was measured.
       weight: lambda; 0.25 is the paper's, whose data term is || y - A mu ||^2 / 2: the mean of sigma_y^-2 stands beside lambda here.
       optimiser: of optax; the paper's Adam with step size 0.1 if None.
-      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z; Gaussian with sigma_y if None.
+      log_likelihood: `(y, z) -> log p(y | z)`, that of a `Noise` whose y has the unit of z, finite for negative z; Gaussian with sigma_y if
+        None.
       variance: v, of a pixel, in the start (A^H Sigma_y^-1 A + I / v)^-1 A^H Sigma_y^-1 y, by 20 conjugate gradient steps; infinite is the paper's.
 
     Returns:

@@ -40,7 +40,7 @@ def repaint(A: Operator, y, sigma_y=1.0, *, num_resamplings: int = 10) -> Kernel
     """
     y, root = checks.measured(A, y, sigma_y)
     svd, values, data = checks.decomposition(A, y, sigma_y, "repaint")
-    checks.positive(num_resamplings, "num_resamplings")
+    checks.count(num_resamplings, "num_resamplings")
     inverse, move = root * values, ddim(1.0).step
     target = data / jnp.where(values > 0, values, 1)
 

@@ -34,6 +34,7 @@ def sample(key, kernel: Kernel, denoise: Denoiser, sigmas, x):
 
 def recorded(key, kernel: Kernel, denoise: Denoiser, sigmas, x, record: Callable, rising: bool = False):
     """`sample`, and what `record(x)` gives after each step: `(x, rows)`, rows of `[num_steps, ...]`. Rising levels, above 0, lead back to noise."""
+    x = linalg.inexact(x)
     levels = _checked(sigmas, linalg.real_dtype(x), kernel, rising)
 
     def body(carry, inputs):

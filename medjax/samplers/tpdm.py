@@ -25,14 +25,14 @@ def tpdm(auxiliary: Denoiser, kernel: Kernel | None = None, *, every: int = 2) -
       A `Kernel`, whose state counts the steps.
 
     Raises:
-      ValueError: for K below 2.
+      ValueError: for K that is no whole number of at least 2.
 
     Reference:
       Lee et al. (2023), by the authors' code, https://arxiv.org/abs/2303.08440, which for a fractional K also throws a coin of probability 1 / K.
     """
     kernel = ddim(1.0) if kernel is None else kernel
-    if every < 2:
-        raise ValueError(f"tpdm needs every >= 2, got {every}")
+    if every != int(every) or every < 2:
+        raise ValueError(f"tpdm needs a whole number every >= 2, got {every}")
 
     def step(key, x, states, sigma, sigma_next, denoise):
         turn, state = states
