@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import gaussian_suite
 import pytest
+import rows_posterior
+import test_posteriors
 import test_samplers
 from test_structure import test_sizes_and_docstrings as check_sizes
 
 import medjax.guides
 import medjax.samplers
+from medjax.samplers.ddim import ddim
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "write_a_sampler.md").read_text(), flags=re.DOTALL)
@@ -54,6 +58,19 @@ def test_the_kernel_keeps_the_contract(written, key):
         with pytest.raises(AssertionError):
             test_samplers.test_order(name, prior)
         test_samplers.KERNELS[name] = (kernel, order, deterministic)
+
+
+def test_the_guide_keeps_the_contract(written, monkeypatch, key):
+    """Its law, six operators and derivatives; one that leaves the data out is found out."""
+    monkeypatch.setattr(rows_posterior, "METHODS", dict(rows_posterior.METHODS))
+    exec(named("tests/rows_posterior.py"), vars(rows_posterior))
+    row = rows_posterior.METHODS["selected_rows"]
+    test_posteriors.test_law(key, row)
+    for name in gaussian_suite.OPERATORS:
+        test_posteriors.test_every_operator(key, row, name)
+    test_posteriors.test_derivatives(key, row)
+    with pytest.raises(AssertionError):
+        test_posteriors.test_every_operator(key, row._replace(make=lambda *_: (rows_posterior.plain, ddim(1.0))), "masked_fourier")
 
 
 def test_the_posterior_is_exact(written):
