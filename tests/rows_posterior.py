@@ -154,7 +154,7 @@ METHODS: dict[str, PosteriorRow] = {
     "mcg": PosteriorRow(alone(lambda A, y, s: mcg(A, y, s, zeta=0.01 / size(A, y))), 100, 1, (0.6, 1.2), 1.8),
     "repaint": PosteriorRow(alone(lambda A, y, s: repaint(A, y, s, num_resamplings=5)), 20, 5, (1.1, 1.8), 2.0, svd=True),
     "ddrm": PosteriorRow(alone(lambda A, y, s: ddrm(A, y, s)), 100, 1, (0.4, 1.2), 1.5, svd=True),
-    "red_diff": PosteriorRow(alone(lambda A, y, s: red_diff(A, y, s)), 100, 1, (0.1, 1.2), 0.4),
+    "red_diff": PosteriorRow(alone(lambda A, y, s: red_diff(A, y, s)), 100, 1, (0.1, 1.2), 0.4, follows=0.2),
     "daps": PosteriorRow(alone(lambda A, y, s: daps(A, y, s, variance=0.5)), 20, 5, (0.5, 1.5), 1.0),
     "fps": PosteriorRow(alone(lambda A, y, s: fps(A, y, s)), 100, 1, (0.5, 1.5), 1.0, particles=5),
 }

@@ -299,3 +299,11 @@ def test_likelihoods_that_cannot_guide():
     x = jnp.full(4, 2.0).at[0].set(-1.0)
     change = dps(A, y, noise.sigma(y), log_likelihood=noise.log_likelihood)(lambda x, s: x)(x, 0.7) - x
     assert change[0] == change.max() > 0  # the pixel below 0 is pushed up the most
+
+
+@pytest.mark.parametrize("kernel", [twisted_smc, fps, mcg_diff])
+def test_particles_are_asked_for(key, kernel):
+    """One image in the place of many is refused in one line."""
+    A = decomposed(inpaint(jnp.ones(4)), (4,))
+    with pytest.raises(ValueError, match=r"x is \[4\], particles \[p, ...\] of images \[4\] are needed"):
+        sample(key, kernel(A, jnp.ones(4), 0.5), gaussian(jnp.zeros(4), jnp.eye(4)), jnp.array([1.0, 0.1, 0.0]), jnp.ones(4))

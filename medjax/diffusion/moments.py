@@ -77,7 +77,8 @@ def pull(prior: Moments, A: Operator, error, root, num_krylov: int):
       A: operator.
       error: e, y - A m for the posterior mean; y + noise - A x0 turns a draw x0 of the prior into one of the posterior.
       root: 1 / sigma_y.
-      num_krylov: conjugate gradient steps on the whitened system, each a product with C.
+      num_krylov: conjugate gradient steps on the whitened system, each a product with C. A residual that grows threefold ends them: that shows a
+        learned C which is not symmetric, though an exact one can do it, too, where the entries of A and sigma_y differ by a factor of 1,000.
 
     Returns:
       Like the mean.

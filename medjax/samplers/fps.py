@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from medjax import checks
 from medjax.diffusion.moments import Moments, data_noise, log_misfit, pull
-from medjax.samplers.particles import drawn_anew, systematic
+from medjax.samplers.particles import drawn_anew, of_images, systematic
 from medjax.typing import Kernel, Operator
 
 
@@ -60,7 +60,7 @@ def fps(A: Operator, y, sigma_y=1.0, *, num_krylov: int = 10) -> Kernel:
         near = mean + bridge * jax.random.normal(keys[3], x.shape, x.dtype)
         return jax.vmap(move)(jax.random.split(keys[4], x.shape[0]), mean, near), (path, jnp.zeros_like(fresh))
 
-    return Kernel(lambda x: (jnp.zeros_like(x[0]), jnp.ones((), bool)), step, particles=True)
+    return Kernel(lambda x: (jnp.zeros_like(of_images(x, A, y)[0]), jnp.ones((), bool)), step, particles=True)
 
 
 def _fit(variance, A, noisy, root, num_krylov, mean):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax import checks, linalg
-from medjax.samplers.particles import drawn_anew, multinomial
+from medjax.samplers.particles import drawn_anew, multinomial, of_images
 from medjax.typing import Kernel, Operator
 
 
@@ -68,4 +68,4 @@ def mcg_diff(A: Operator, y, sigma_y=1.0, *, kappa: float = 1e-8) -> Kernel:
         last = drawn_anew(multinomial(keys[2], fit), fit, x_next)
         return jnp.where(sigma_next > 0, x_next, last), state
 
-    return Kernel(lambda x: linalg.zeros_along(x), step, particles=True, ends_at_zero=True)
+    return Kernel(lambda x: linalg.zeros_along(of_images(x, A, y)), step, particles=True, ends_at_zero=True)

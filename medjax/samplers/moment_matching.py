@@ -19,7 +19,8 @@ def moment_matching(
         v = \eta^2 \frac{\sigma'^2 (\sigma^2 - \sigma'^2)}{\sigma^2}
 
     with D_y the posterior mean of `mmps` and :math:`C_y = C - C A^H (\Sigma_y + A C A^H)^{-1} A C`, C = sigma^2 J. Where `ddim` puts the mean D in
-    the place of x0, and so loses the spread of x0 within each step, here it is drawn: for a Gaussian prior the law is exact for any number of steps.
+    the place of x0, and so loses the spread of x0 within each step, here it is drawn: for a Gaussian prior the law is exact for any number of steps
+    (if the solves of `pull` reach their end).
 
     Args:
       A: operator, `x -> y`; None for draws of the prior.

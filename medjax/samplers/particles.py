@@ -68,6 +68,26 @@ def drawn_anew(ancestors, log_weights, x):
     return jnp.where(broken.reshape(-1, *(1,) * (x.ndim - 1)), jnp.nan, x[ancestors])
 
 
+def of_images(x, A, y):
+    """x, particles of images.
+
+    Args:
+      x: `[p, ...]` particles.
+      A: operator.
+      y: data.
+
+    Returns:
+      x.
+
+    Raises:
+      ValueError: where the operator does not take one of the particles.
+    """
+    wanted = jax.eval_shape(A.adjoint, y).shape
+    if not x.ndim or x.shape[1:] != wanted:
+        raise ValueError(f"x is {list(x.shape)}, particles [p, ...] of images {list(wanted)} are needed")
+    return x
+
+
 def _weights(log_weights):
     """Normalised, 0 of broken particles."""
     return jax.nn.softmax(jnp.where(_broken(log_weights), -jnp.inf, log_weights))

@@ -8,7 +8,7 @@ from jax import lax
 
 from medjax import checks, linalg
 from medjax.diffusion.moments import bridged, bridged_log_misfit, log_evidence, log_misfit, moments, posterior_draw
-from medjax.samplers.particles import drawn_anew, effective_sample_size, systematic
+from medjax.samplers.particles import drawn_anew, effective_sample_size, of_images, systematic
 from medjax.typing import Kernel, Operator
 
 
@@ -87,4 +87,4 @@ def twisted_smc(
         x, predicted = each(lambda pair: move(pair[0], pair[1], sigma, sigma_next, denoise), (keys[1:], x))
         return x, log_weights - predicted
 
-    return Kernel(lambda x: linalg.zeros_along(x), step, particles=True, ends_at_zero=True)
+    return Kernel(lambda x: linalg.zeros_along(of_images(x, A, y)), step, particles=True, ends_at_zero=True)
