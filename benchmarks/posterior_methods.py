@@ -126,15 +126,19 @@ def cells(task, methods, num_images):
 
 
 def collected(found):
-    """task -> method -> its cells, the images in order, and its calls."""
+    """task -> method -> its calls and its cells of the first images, as many as all methods of the task have."""
     tasks = {}
     for cell, row in found.items():
         task, name, which = cell.split("/")
         kept = tasks.setdefault(task, {}).setdefault(name, {"images": [], "calls": None})
         if which == "calls":
             kept["calls"] = row
-        elif "failed" not in row:
+        else:
             kept["images"].append(row)
+    for methods in tasks.values():
+        common = min(len(row["images"]) for row in methods.values())
+        for row in methods.values():
+            row["images"] = [] if any("failed" in cell for cell in row["images"]) else row["images"][:common]
     return tasks
 
 
@@ -144,7 +148,8 @@ def page(results):
     lines = [
         "# Posterior samplers with learned priors",
         "",
-        f"`python benchmarks/posterior_methods.py` (commit {told['commit']}, {told['cores']} cores of {told['cpu']}, jax {told['jax']}).",
+        f"`python benchmarks/posterior_methods.py` ({told['cores']} cores of {told['cpu']}, jax {told['jax']}; the last cell at commit {told['commit']},",
+        "others at earlier ones, for cells are kept from run to run).",
         "",
         f"Generated anatomy that training never drew, {SAMPLES} posterior samples of each image. PSNR and SSIM are those of their mean, ± a 95 %",
         "confidence interval; cover is how much of the image lies in its 90 % interval; calls are of the network for one sample, forward +",
@@ -163,8 +168,7 @@ def page(results):
             psnr, ssim, cover, seconds = scores(row)
             half = confidence_interval([c["psnr"] for c in row["images"]])[1]
             more = f" ± {half:.2f}" if np.isfinite(half) else ""
-            label = name if len(row["images"]) == number else f"{name} ({len(row['images'])} of {number})"
-            rows.append((psnr, f"| {label} | {psnr:.2f}{more} | {ssim:.3f} | {cover} | {spent(row)} | {seconds:.1f} |"))
+            rows.append((psnr, f"| {name} | {psnr:.2f}{more} | {ssim:.3f} | {cover} | {spent(row)} | {seconds:.1f} |"))
         if rows:
             images = f"{number} image{'s' * (number > 1)}"
             lines += ["", f"## {title} (`configs/{task}.py`, {images})", "", "| method | PSNR [dB] | SSIM | cover [%] | calls | s |"]
@@ -190,8 +194,9 @@ def summary(tasks):
     names = {name: row for task in done for name, row in tasks[task].items()}
     found = {name: {task: scores(tasks[task][name]) for task in done if name in tasks[task] and tasks[task][name]["images"]} for name in names}
     found = {name: row for name, row in found.items() if row}
-    lines = ["", "PSNR [dB] · SSIM · cover [%]; the calls and the seconds of the first task.", ""]
-    lines += ["| method | " + " | ".join(TASKS[task] for task in done) + " | calls | s |", "| --- |" + " --- |" * (len(done) + 2)]
+    lines = ["", "PSNR [dB] · SSIM · cover [%], in brackets the number of images; the calls and the seconds of the first task.", ""]
+    number = {task: max(len(row["images"]) for row in tasks[task].values()) for task in done}
+    lines += ["| method | " + " | ".join(f"{TASKS[task]} ({number[task]})" for task in done) + " | calls | s |", "| --- |" + " --- |" * (len(done) + 2)]
     best = {task: max(row[task][0] for row in found.values() if task in row) for task in done}
     for name in sorted(found, key=lambda name: -np.mean([s[0] - best[task] for task, s in found[name].items()])):
         texts = [_cell(found[name].get(task), best[task]) for task in done]
