@@ -31,9 +31,9 @@ the particles take it for (`twisted_smc`, `fps` and `mcg_diff` have at most 64 h
 MIXTURE = """## A mixture of 25 Gaussians
 
 Sliced Wasserstein distance, mean over problems and its 95 % interval, {seeds} problems a column (one where there is no interval); `floor` is that
-of two exact sets of 1,000 samples. `twisted_smc` has 8,192 particles and 68 calls each, and levels that are made for the scale of these means; `mcg_diff`
-1,000 runs of 128 particles and 100 calls over levels as its authors publish them. Their paper prints smaller distances for problems of its own draw
-(.28 at 80 / 4, published, not measured here); what makes the difference is not known.
+of two exact sets of 1,000 samples. `twisted_smc` has 8,192 particles and 68 calls each, and levels that are made for the scale of these means;
+`mcg_diff` 1,000 runs of 128 particles and 100 calls over levels as its authors publish them. Their paper prints smaller distances for problems of its
+own draw (.28 at 80 / 4, published, not measured here); what makes the difference is not known.
 
 ![distance over the floor](calibration/mixture.png)
 """

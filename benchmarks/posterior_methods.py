@@ -148,8 +148,8 @@ def page(results):
     lines = [
         "# Posterior samplers with learned priors",
         "",
-        f"`python benchmarks/posterior_methods.py` ({told['cores']} cores of {told['cpu']}, jax {told['jax']}; the last cell at commit {told['commit']},",
-        "others at earlier ones, for cells are kept from run to run).",
+        f"`python benchmarks/posterior_methods.py` ({told['cores']} cores of {told['cpu']}, jax {told['jax']}; the last cell at",
+        f"commit {told['commit']}, others at earlier ones, for cells are kept from run to run).",
         "",
         f"Generated anatomy that training never drew, {SAMPLES} posterior samples of each image. PSNR and SSIM are those of their mean, ± a 95 %",
         "confidence interval; cover is how much of the image lies in its 90 % interval; calls are of the network for one sample, forward +",
@@ -196,7 +196,8 @@ def summary(tasks):
     found = {name: row for name, row in found.items() if row}
     lines = ["", "PSNR [dB] · SSIM · cover [%], in brackets the number of images; the calls and the seconds of the first task.", ""]
     number = {task: max(len(row["images"]) for row in tasks[task].values()) for task in done}
-    lines += ["| method | " + " | ".join(f"{TASKS[task]} ({number[task]})" for task in done) + " | calls | s |", "| --- |" + " --- |" * (len(done) + 2)]
+    lines.append("| method | " + " | ".join(f"{TASKS[task]} ({number[task]})" for task in done) + " | calls | s |")
+    lines.append("| --- |" + " --- |" * (len(done) + 2))
     best = {task: max(row[task][0] for row in found.values() if task in row) for task in done}
     for name in sorted(found, key=lambda name: -np.mean([s[0] - best[task] for task, s in found[name].items()])):
         texts = [_cell(found[name].get(task), best[task]) for task in done]
