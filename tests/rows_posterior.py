@@ -52,7 +52,8 @@ class PosteriorRow(NamedTuple):
     levels: `(A, y, sigma_y, num_steps) -> sigmas`.
     particles: that a run holds, on the first axis of x; 0 for a kernel of one image.
     svd: that the operator must have one; see `prepared`.
-    follows: how much of a change of the data the samples make at least, on every operator at 32 px.
+    follows: how much of a change of the data the samples make at least, on every operator at 32 px, in
+    few: steps.
     """
 
     make: Callable
@@ -64,6 +65,7 @@ class PosteriorRow(NamedTuple):
     particles: int = 0
     svd: bool = False
     follows: float = 0.4
+    few: int = 6
 
 
 NUM = 12
@@ -141,7 +143,7 @@ METHODS: dict[str, PosteriorRow] = {
     "twisted_smc": PosteriorRow(alone(lambda A, y, s: twisted_smc(A, y, s, num_krylov=60)), 20, 2, EXACT, 0.1, particles=1000),
     "mcg_diff": PosteriorRow(alone(lambda A, y, s: mcg_diff(A, y, s)), 100, 1, (0.5, 1.2), 1.0, particles=1000, svd=True),
     "dds": PosteriorRow(guided(lambda A, y, s: dds(A, y, s, num_krylov=20), lambda: ddim(0.85)), 100, 1, (0.5, 2.0), 1.5),
-    "dps": PosteriorRow(guided(lambda A, y, s: dps(A, y, s, zeta=0.05 / size(A, y)), lambda: ddim(1.0)), 100, 1, (1.2, 1.8), 0.3),
+    "dps": PosteriorRow(guided(lambda A, y, s: dps(A, y, s, zeta=0.05 / size(A, y)), lambda: ddim(1.0)), 100, 1, (1.2, 1.8), 0.3, few=12),
     "pigdm": PosteriorRow(guided(lambda A, y, s: pigdm(A, y, s, variance=5.0), lambda: ddim(1.0)), 100, 1, (0.9, 1.2), 0.3),
     "tmpd": PosteriorRow(guided(lambda A, y, s: tmpd(A, y, s), lambda: ddim(1.0)), 100, 1, (0.9, 1.4), 1.0),
     "diffpir": PosteriorRow(guided(lambda A, y, s: diffpir(A, y, s), lambda: renoise(0.5)), 100, 1, (0.8, 1.2), 0.2),
@@ -154,7 +156,7 @@ METHODS: dict[str, PosteriorRow] = {
     "mcg": PosteriorRow(alone(lambda A, y, s: mcg(A, y, s, zeta=0.01 / size(A, y))), 100, 1, (0.6, 1.2), 1.8),
     "repaint": PosteriorRow(alone(lambda A, y, s: repaint(A, y, s, num_resamplings=5)), 20, 5, (1.1, 1.8), 2.0, svd=True),
     "ddrm": PosteriorRow(alone(lambda A, y, s: ddrm(A, y, s)), 100, 1, (0.4, 1.2), 1.5, svd=True),
-    "red_diff": PosteriorRow(alone(lambda A, y, s: red_diff(A, y, s)), 100, 1, (0.1, 1.2), 0.4, follows=0.2),
+    "red_diff": PosteriorRow(alone(lambda A, y, s: red_diff(A, y, s)), 100, 1, (0.1, 1.2), 0.4),
     "daps": PosteriorRow(alone(lambda A, y, s: daps(A, y, s, variance=0.5)), 20, 5, (0.5, 1.5), 1.0),
     "fps": PosteriorRow(alone(lambda A, y, s: fps(A, y, s)), 100, 1, (0.5, 1.5), 1.0, particles=5),
 }
