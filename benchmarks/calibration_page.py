@@ -46,10 +46,10 @@ four there, and 0 of `tmpd` and `pigdm`.
 """
 SETTINGS = """## Settings
 
-As `tests/rows_posterior.py` has them; what is not told is the function's default. `zeta` of `dps` and `mcg` is far below their default of 1, which is
-made for images of a learned prior: a step that is too small leaves the prior's spread (above 1), one too large takes it away (below 1), and none that
-was tried is right on all problems. `mmps` and `moment_matching` have as many Krylov steps as the exact posterior needs; their defaults, 5 and 10, are
-made for learned priors, whose derivative is not that exact. `mcg_diff`: the authors' algorithm and levels; `kappa` is ours.
+As `tests/rows_posterior.py` has them; what is not told is the function's default. `zeta` of `dps` and `mcg` is far below their default of 1, so
+these rows do not speak for the default: a step that is too small leaves the prior's spread (above 1), one too large takes it away (below 1). `mmps`
+and `moment_matching` have as many Krylov steps as the exact posterior needs; their defaults, 5 and 10, are made for learned priors, whose derivative
+is not that exact. `mcg_diff`: the authors' algorithm and levels; `kappa` is ours.
 
 | method | made by |
 |---|---|"""

@@ -172,5 +172,8 @@ def test_below_the_floor_counts_pull_up():
     force = jax.grad(noise.log_likelihood, 1)
     assert np.all(force(y, -2 * ones)[::2] > force(y, -1 * ones)[::2]) and np.all(force(y, -ones)[::2] > 0)
     assert np.isclose(force(jnp.full(1, -0.5), jnp.full(1, -0.5))[0], 0, atol=1e-12)
-    with pytest.raises(ValueError, match="floor"):
-        emission_counts(floor=-1.0)
+    for bad in (-1.0, jnp.ones(3)):
+        with pytest.raises(ValueError, match="floor"):
+            emission_counts(floor=bad)
+    with pytest.raises(ValueError, match="a known number for floor"):
+        jax.jit(lambda f: emission_counts(floor=f).log_likelihood(y, ones))(1.0)

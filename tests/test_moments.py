@@ -254,6 +254,8 @@ def test_coupling_levels():
     (twisted_smc, {"num_krylov": 0}, "num_krylov"),
     (fps, {"num_krylov": 0}, "num_krylov"), (daps, {"variance": 0.0}, "variance"), (daps, {"step_size": -1.0}, "step_size"),
     (pnp_dm, {"prior": fps(inpaint(jnp.ones(3)), jnp.zeros(3), 0.1)}, "a kernel of particles"), (pnp_dm, {"levels": ()}, "levels from 1 to 0"),
+    (twisted_smc, {"num_krylov": 2.5}, "num_krylov is 2.5"), (twisted_smc, {"at_once": 0}, "at_once is 0"),
+    (daps, {"num_ode": 0}, "num_ode is 0"), (daps, {"num_langevin": -1}, "num_langevin is -1"),
     (moment_matching, {"num_krylov": 2.5}, "num_krylov is 2.5, a whole number"),
 ])  # fmt: skip
 def test_refuses_numbers_out_of_range(make, options, words):

@@ -39,6 +39,9 @@ def emission_counts(duration=1.0, randoms=0.0, scatter=0.0, floor=0.0) -> Noise:
         if not isinstance(value, Tracer) and not np.all((np.asarray(value) >= least) & (np.asarray(value) <= most)):
             raise ValueError(f"emission_counts needs {name} from {least:g} to {most:g}, got values outside")
 
+    if not isinstance(floor, int | float):
+        raise ValueError(f"emission_counts needs a known number for floor, got {type(floor).__name__}")
+
     def background(z):
         return jnp.broadcast_to(jnp.asarray(randoms + scatter, z.dtype), z.shape)
 
@@ -53,7 +56,7 @@ def emission_counts(duration=1.0, randoms=0.0, scatter=0.0, floor=0.0) -> Noise:
         counts, mean = jnp.maximum(duration * (y + background(y)), 0), duration * (z + background(z))
         possible = mean > 0
         terms = jnp.where(possible, xlogy(counts, jnp.where(possible, mean, 1)) - mean, -mean)
-        if not isinstance(floor, Tracer) and floor > 0:
+        if floor > 0:
             below = jnp.minimum(mean - floor, 0)
             terms = xlogy(counts, jnp.maximum(mean, floor)) - jnp.maximum(mean, floor)
             return jnp.sum(terms + (counts / floor - 1) * below - jnp.maximum(counts, 1) * (below / floor) ** 2 / 2)

@@ -44,8 +44,9 @@ def daps(A: Operator, y, sigma_y=1.0, *, variance=1.0, num_ode: int = 5, num_lan
     checks.positive(variance, "variance", finite=False)
     if checks.is_concrete(step_size) and not 0 < step_size < 2:
         raise ValueError(f"daps needs a step_size above 0 and below 2, got {step_size}")
-    if num_ode < 1 or num_langevin < 0:
-        raise ValueError(f"daps needs num_ode >= 1 and num_langevin >= 0, got {num_ode} and {num_langevin}")
+    checks.count(num_ode, "num_ode")
+    if num_langevin != 0:
+        checks.count(num_langevin, "num_langevin")
     largest = lanczos.operator_norm(linalg.Weighted(A, root), jax.eval_shape(A.adjoint, y)) ** 2
     force = likelihood_gradient(y, root, log_likelihood)
     fractions = jnp.append(jnp.geomspace(1.0, 0.1, num_ode), 0.0)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
+from medjax import checks
 from medjax.samplers.ddim import ddim
 from medjax.typing import Denoiser, Kernel
 
@@ -31,8 +32,8 @@ def tpdm(auxiliary: Denoiser, kernel: Kernel | None = None, *, every: int = 2) -
       Lee et al. (2023), by the authors' code, https://arxiv.org/abs/2303.08440, which for a fractional K also throws a coin of probability 1 / K.
     """
     kernel = ddim(1.0) if kernel is None else kernel
-    if every != int(every) or every < 2:
-        raise ValueError(f"tpdm needs a whole number every >= 2, got {every}")
+    if checks.count(every, "every of tpdm") < 2:
+        raise ValueError("every of tpdm is 1, at least 2 is needed")
 
     def step(key, x, states, sigma, sigma_next, denoise):
         turn, state = states

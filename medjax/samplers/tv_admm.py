@@ -51,8 +51,9 @@ def tv_admm(A: Operator, y, sigma_y=1.0, *, strength=0.04, rho=10.0, num_admm: i
     """
     y, root = checks.measured(A, y, sigma_y)
     checks.nonnegative(strength, "strength")
-    for name, value in (("rho", rho), ("num_admm", num_admm), ("num_krylov", num_krylov)):
-        checks.positive(value, name)
+    checks.positive(rho, "rho")
+    for name, value in (("num_admm", num_admm), ("num_krylov", num_krylov)):
+        checks.count(value, name)
     normal = linalg.gram(A, root**2)
 
     def init(x):

@@ -57,8 +57,8 @@ def twisted_smc(
       https://arxiv.org/abs/2306.17775; there C is 0 in the transition and r^2 I or 0 in psi, which needs many more steps.
     """
     y, root = checks.measured(A, y, sigma_y)
-    if num_krylov < 1 or at_once < 1:
-        raise ValueError(f"twisted_smc needs num_krylov >= 1 and at_once >= 1, got {num_krylov} and {at_once}")
+    checks.count(num_krylov, "num_krylov")
+    checks.count(at_once, "at_once")
     checks.fraction(threshold, "threshold")
     checks.positive(variance, "variance")
     told = functools.partial(moments, isotropic_above=isotropic_above, variance=variance)
