@@ -79,7 +79,7 @@ def test_imports_point_downwards(path):
 
 @pytest.mark.parametrize("folder", ["operators", "samplers", "guides", "diffusion", "solvers", "learned"])
 def test_mathematics_knows_no_device(folder):
-    """No jit, printing or device placement inside mathematics."""
+    """No jit but `linalg.traced_once`, printing or device placement inside mathematics."""
     for path in (ROOT / "medjax" / folder).glob("*.py"):
         text = path.read_text()
         for word in ("jax.jit", "print(", "device_put", "pmean", "jax.devices"):

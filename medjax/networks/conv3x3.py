@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from medjax.linalg import linear_with_adjoint
+from medjax.linalg import linear_with_adjoint, traced_once
 
 _FEW = 8
 """Channels up to which one product with all nine shifts of an image beats nine products."""
@@ -31,13 +31,18 @@ class Conv3x3(nn.Module):
         return conv3x3(h, kernel.astype(h.dtype)) + bias.astype(h.dtype)[None, None]
 
 
-@jax.custom_jvp
+@traced_once
 def conv3x3(h, kernel):
     """`[h, w, c]` with `[3, 3, c, features]` -> `[h, w, features]`, zeros beyond the border."""
+    return _conv3x3(h, kernel)
+
+
+@jax.custom_jvp
+def _conv3x3(h, kernel):
     return _convolve(h, kernel)
 
 
-@conv3x3.defjvp
+@_conv3x3.defjvp
 def _conv3x3_jvp(primals, tangents):
     """Linear in the image and linear in the kernel, each map with its own adjoint; second derivatives are those of the plain convolution."""
     (h, kernel), (h_dot, kernel_dot) = primals, tangents

@@ -156,11 +156,13 @@ class ConeBeam:
     slice_spacing: float = dataclasses.field(metadata={"static": True})
     detector: str = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """A x: `[num_slices, n, n]` -> `[num_angles, num_rows, num_columns]`."""
         linalg.checked_shape(x, (self.num_slices, self.image_size, self.image_size), "volume")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, self._leaves())
 
+    @linalg.traced_once
     def adjoint(self, y):
         """A^H y: `[num_angles, num_rows, num_columns]` -> `[num_slices, n, n]`."""
         linalg.checked_shape(y, (*self.angles.shape, self.num_rows, self.num_columns), "stack of projections")

@@ -137,11 +137,13 @@ class ConeVectors:
     spacing: tuple = dataclasses.field(metadata={"static": True})
     reach: tuple = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """A x: `[num_slices, n, n]` -> `[num_views, num_rows, num_columns]`."""
         linalg.checked_shape(x, self._shape(), "volume")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, self.vectors)
 
+    @linalg.traced_once
     def adjoint(self, y):
         """A^H y: `[num_views, num_rows, num_columns]` -> `[num_slices, n, n]`."""
         linalg.checked_shape(y, (self.vectors.shape[0], self.num_rows, self.num_columns), "stack of projections")

@@ -80,12 +80,14 @@ class FanFourier:
     num_parallel: int = dataclasses.field(metadata={"static": True})
     num_taps: int = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
         linalg.checked_shape(x, (self.beam.image_size, self.beam.image_size), "image")
         A = jax.lax.stop_gradient(self)
         return linalg.by_parts(lambda x: linalg.linear_with_adjoint(A._project, A._backproject, x, (A.table, A.weights)), x)
 
+    @linalg.traced_once
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         linalg.checked_shape(y, (*self.beam.angles.shape, self.beam.num_detectors), "sinogram")

@@ -82,12 +82,14 @@ class Nufft:
     width: int = field(metadata={"static": True})
     backend: str = field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """F x: complex `[..., *image_size]` to `[..., *samples]`."""
         if x.shape[-len(self.image_size) :] != self.image_size:
             raise ValueError(f"nufft of an image {self.image_size} got an array {x.shape}")
         return linalg.linear_with_adjoint(self._forward, self._adjoint, linalg.complex_of(x), self)
 
+    @linalg.traced_once
     def adjoint(self, y):
         """F^H y: complex `[..., *samples]` to `[..., *image_size]`."""
         samples = self.trajectory.shape[:-1]

@@ -69,12 +69,14 @@ class ParallelFourier:
     pixel_size: float = dataclasses.field(metadata={"static": True})
     num_taps: int = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
         linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         table = jax.lax.stop_gradient(self.table)
         return linalg.by_parts(lambda x: linalg.linear_with_adjoint(table.project, table.backproject, x, table), x)
 
+    @linalg.traced_once
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")

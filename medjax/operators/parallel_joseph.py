@@ -53,11 +53,13 @@ class ParallelJoseph:
     detector_spacing: float = dataclasses.field(metadata={"static": True})
     pixel_size: float = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """A x: `[n, n]` -> `[num_angles, num_detectors]`."""
         linalg.checked_shape(x, (self.image_size, self.image_size), "image")
         return linalg.linear_with_adjoint(self._project, self._backproject, x, (self.angles, self.detector_offset))
 
+    @linalg.traced_once
     def adjoint(self, y):
         """A^H y: `[num_angles, num_detectors]` -> `[n, n]`."""
         linalg.checked_shape(y, (*self.angles.shape, self.num_detectors), "sinogram")

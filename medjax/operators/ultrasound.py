@@ -106,11 +106,13 @@ class Ultrasound:
     first_time: float = dataclasses.field(metadata={"static": True})
     f_number: float = dataclasses.field(metadata={"static": True})
 
+    @linalg.traced_once
     def __call__(self, x):
         """Channel data `[num_transmits, num_elements, num_samples]` of scatterers `[h, w]`."""
         self._check(x, self.grid.shape[1:], "image")
         return linalg.linear_with_adjoint(self._simulate, self._beamform, x, self)
 
+    @linalg.traced_once
     def adjoint(self, y):
         """The delay-and-sum image `[h, w]`; its envelope is its modulus."""
         self._check(y, (self.transmits.shape[0], self.elements.shape[0], self.num_samples), "channel data")
