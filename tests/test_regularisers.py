@@ -187,8 +187,11 @@ def test_bilevel_gradient_is_true():
         np.testing.assert_allclose(found, (ends[0] - ends[1]) / 2e-3, rtol=1e-5)  # of differences of 1e-3, for minima are known to 1e-9
     assert not implicit.trouble(told)
     elsewhere = variational(NETWORK, 2.0, lambda A, y: 3 * A.adjoint(y), **TIGHT)
-    ours, theirs = (jax.jit(one.apply)(params, A, y[0], 0.5)[0] for one in (made, elsewhere))
-    np.testing.assert_allclose(ours, theirs, atol=1e-7)
+    stronger, learned = variational(NETWORK, 6.0, **TIGHT), params | {"log_strength": jnp.log(3.0)}  # a strength counts after training, too
+    pairs = ((made, params, elsewhere, params), (stronger, params, made, learned))
+    for one, its, other, others in pairs:
+        ours, theirs = jax.jit(one.apply)(its, A, y[0], 0.5)[0], jax.jit(other.apply)(others, A, y[0], 0.5)[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
 
 
 class Pit(NamedTuple):

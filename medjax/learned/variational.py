@@ -25,14 +25,15 @@ def variational(
 ) -> Reconstruction:
     r"""The image that fits the data and has little of a learned energy.
 
-    .. math:: \hat x = \arg\min_x \tfrac12 \left\| \frac{A x - y}{\sigma_y} \right\|^2 + e^s R_\theta(x)
+    .. math:: \hat x = \arg\min_x \tfrac12 \left\| \frac{A x - y}{\sigma_y} \right\|^2 + \lambda e^s R_\theta(x)
 
     By `implicit.minimise`; with the loss `supervised` this is bilevel learning of theta and s. Where R is not convex the minimum is the one below the
     start, and its derivative that of this branch.
 
     Args:
       network: R, `init(key, x)` and `apply(params, x) -> scalar`, smooth, of x as A takes it.
-      strength: e^s at first, > 0; what is learned is its logarithm, `params["log_strength"]`.
+      strength: lambda, > 0, that of the first step: s, `params["log_strength"]`, is learned and 0 at first. After training another lambda weakens or
+        strengthens what was learned.
       direct: `(A, y) -> x`, the start; zeros if None.
       solver: of `implicit.minimise`.
       backward: likewise; "implicit", "jfb" or "unroll".
@@ -43,8 +44,9 @@ def variational(
       num_ritz: products with the Hessian that look for its extreme curvatures; 0 for none.
 
     Returns:
-      A `Reconstruction` with its `regulariser` e^s R. It tells what `implicit.told` does and `lower_unbounded`, 1 where the regulariser fell below
-      its value at 0 by more than ten whole data terms |y / sigma_y|^2 / 2, or is not finite: it has no minimum near the data. See `implicit.trouble`.
+      A `Reconstruction` with its `regulariser` lambda e^s R. It tells what `implicit.told` does and `lower_unbounded`, 1 where the regulariser fell
+      below its value at 0 by more than ten whole data terms |y / sigma_y|^2 / 2, or is not finite: it has no minimum near the data. See
+      `implicit.trouble`.
 
     Raises:
       ValueError: for a strength or tolerance that is not positive, counts below 1, another solver or backward; from it, for data that do not fit A.
@@ -63,11 +65,10 @@ def variational(
 
     def init(key, A, y):
         like = jax.eval_shape(A.adjoint, y)
-        log_strength = jnp.log(jnp.asarray(strength, linalg.real_dtype(like)))
-        return {"network": network.init(key, jnp.zeros(like.shape, like.dtype)), "log_strength": log_strength}
+        return {"network": network.init(key, jnp.zeros(like.shape, like.dtype)), "log_strength": jnp.zeros((), linalg.real_dtype(like))}
 
     def regulariser(params, x):
-        return jnp.exp(params["log_strength"].astype(linalg.real_dtype(x))) * network.apply(params["network"], x)
+        return strength * jnp.exp(params["log_strength"].astype(linalg.real_dtype(x))) * network.apply(params["network"], x)
 
     def energy(x, theta):
         params, A, y, root = theta
