@@ -146,23 +146,24 @@ def energy(x, theta):  # E: data term and regulariser, theta its weights
 
 
 def loss(theta):
-    x = implicit.minimise(energy, x0, theta, backward="unroll", max_steps=100).x
+    x = implicit.minimise(energy, x0, theta, solver="accelerated", backward="unroll", max_steps=100).x
     return 0.5 * jnp.sum((x - truth) ** 2)
 ```
 
-`jax.grad(loss)` now goes back through all 100 steps. The implicit function theorem takes one word more and one number less:
+`jax.grad(loss)` now goes back through all 100 steps. The implicit function theorem takes another word, and steps until it is there:
 
 ```python
-    x = implicit.minimise(energy, x0, theta, backward="implicit", tolerance=1e-5).x
+    x = implicit.minimise(energy, x0, theta, solver="accelerated", backward="implicit", tolerance=1e-5).x
 ```
 
 and Jacobian-free backpropagation, which goes back through `num_backward` steps from the solution on:
 
 ```python
-    x = implicit.minimise(energy, x0, theta, backward="jfb", num_backward=1).x
+    x = implicit.minimise(energy, x0, theta, solver="accelerated", backward="jfb", num_backward=1).x
 ```
 
-The same word in a config: `--methods.NAME.reconstruction.backward jfb` with `learned/variational.py`. A step that is not the gradient of
+Without the solver's name, L-BFGS finds the solution of the last two faster; it cannot be unrolled, for its iterates have no useful derivative. The
+same word in a config: `--methods.NAME.reconstruction.backward jfb` with `learned/variational.py`. A step that is not the gradient of
 anything, such as that of a deep equilibrium network, goes through `implicit.fixed_point(step, x0, theta, backward=...)`, a solver of `solvers/`
 through `implicit.solution(make, theta, x0, backward=...)`.
 

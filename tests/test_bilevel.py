@@ -1,6 +1,7 @@
 """Lower problems inside a loss: `implicit.minimise` and `fixed_point`, their derivatives, and what is told where these are not to be trusted."""
 
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -345,3 +346,21 @@ def test_strange_names_and_counts_are_refused():
         with pytest.raises(ValueError, match=f"^{name} is {value}, .*{needed}"):
             implicit.fixed_point(gradient_step, jnp.zeros(N), TRUTH, **{name: value})
     assert "share of 0.5, with a residual of nan" in implicit.trouble({"lower_converged": 0.5})
+
+
+def test_the_page_says_what_works():
+    """The code of docs/from_unrolled_to_implicit.md: one word changes the derivative, and all three go down; solved, they agree."""
+    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "from_unrolled_to_implicit.md").read_text(), flags=re.DOTALL)
+    matrix = jax.random.normal(jax.random.key(0), (9, 6))
+    given = {"jnp": jnp, "A": lambda x: matrix @ x, "y": jnp.cos(jnp.arange(9.0)), "x0": jnp.zeros(6), "truth": jnp.ones(6)}
+    given["regulariser"] = lambda theta, x: jnp.sum(jnp.exp(theta) * x**2)
+    whole, *lines = blocks
+    unrolled = next(line for line in whole.splitlines(keepends=True) if "implicit.minimise" in line)
+    theta, slopes = jnp.zeros(6), []
+    for line in (unrolled, *lines):
+        space = dict(given)
+        exec(whole.replace(unrolled, line), space)
+        slopes.append(jax.jit(jax.grad(space["loss"]))(theta))
+    assert [re.search('backward="(.*?)"', line)[1] for line in (unrolled, *lines)] == ["unroll", "implicit", "jfb"]
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-3)  # 100 steps, and a tolerance of 1e-5
+    assert slopes[2] @ slopes[1] > 0.5 * jnp.linalg.norm(slopes[2]) * jnp.linalg.norm(slopes[1])
