@@ -138,6 +138,19 @@ def test_groups_take_turns():
     assert moved == ["", "c", "", "c", "c", "g", "c"]  # the warm-up of each begins at a rate of 0
 
 
+def test_every_group_ends_at_a_small_rate():
+    """The last step of a group that had one turn in six is as small as the others'. Adam's steps are the rate, the first Nesterov's share more."""
+    optimizer = make_optimizer(1.0, 1, 120, 1e9, {"critic": 1, "generator": 5})
+    state = initial_state({"critic": jnp.zeros(3), "generator": jnp.zeros(3)}, optimizer)
+    step, sizes = jax.jit(train_step(lambda p, key, batch: (jnp.sum(p["critic"]) + jnp.sum(p["generator"]), {}), optimizer, 0.9)), []
+    for _ in range(120):
+        before, state = state, step(jax.random.key(0), state, None)[0]
+        sizes.append([float(before.params[name][0] - state.params[name][0]) for name in ("critic", "generator")])
+    for moves in np.array(sizes).T:
+        moves = moves[moves > 0]
+        assert np.isclose(moves.max(), 1, atol=0.2) and moves[-1] < 0.05, moves
+
+
 def test_log_is_one_json_object_a_line(tmp_path):
     """Appending keeps what is there."""
     log.append(tmp_path / "log.jsonl", step=1, loss=0.5)

@@ -1,5 +1,6 @@
 """What a training run carries, and one step of it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -90,12 +91,16 @@ def make_optimizer(
     Reference:
       Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; sized as by Liu et al. (2025), https://arxiv.org/abs/2502.16982, eq. 4.
     """
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, max(num_steps, warmup_steps + 1), learning_rate / 100)
 
     def as_matrices(params):
         shapes = {4: MuonDimensionNumbers((0, 1, 2), 3), 2: MuonDimensionNumbers(0, 1)}
         return jax.tree.map(lambda p: shapes.get(p.ndim), params)
 
-    optimizer = muon(schedule, adam_learning_rate=schedule, adam_b2=0.99, consistent_rms=0.5, muon_weight_dimension_numbers=as_matrices)
-    whole = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
-    return alternating(dict.fromkeys(turns, whole), turns) if turns else whole
+    def over(share):
+        """Of weights that are moved in this share of the steps: their schedule counts their own."""
+        warmup, num = math.ceil(share * warmup_steps), math.ceil(share * num_steps)
+        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(num, warmup + 1), learning_rate / 100)
+        optimizer = muon(schedule, adam_learning_rate=schedule, adam_b2=0.99, consistent_rms=0.5, muon_weight_dimension_numbers=as_matrices)
+        return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+
+    return alternating({name: over(n / sum(turns.values())) for name, n in turns.items()}, turns) if turns else over(1)
