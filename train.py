@@ -30,8 +30,7 @@ def main(arguments):
     """Train what the command line names."""
     options, config = parse(arguments, __doc__, {"output": "", "method": ""})
     field = f"methods.{options.method}.train" if options.method else "train"
-    if options.method and (idle := [word for word in arguments if word.startswith("--train.")]):
-        raise ValueError(f"{idle[0].partition('=')[0]} is of the prior's training; --{field}{idle[0].partition('=')[0][7:]} is needed")
+    _refuse_idle(arguments, options.method, field)
     work = task(config, options.method)
     settings, output = work.settings, Path(options.output or f"out/train/{work.name}")
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm, settings.turns)
@@ -42,7 +41,7 @@ def main(arguments):
     state = initial_state(params, optimizer)
     if (output / "weights.safetensors").is_file():
         load_weights(output / "weights.safetensors", params)  # refuses a folder of another network before anything is touched
-    if (output / "config.json").is_file() and (output / "checkpoints").is_dir():
+    if (output / "config.json").is_file() and checkpoint.any_saved(output / "checkpoints"):
         changed = of_training((output / "config.json").read_text(), config, options.method)
         if changed:
             raise ValueError(f"{output} holds a training with another {changed}; another --output is needed")
@@ -55,6 +54,8 @@ def main(arguments):
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     size = f"{num_params / 1e6:.2f} M parameters, images {list(config.prior.shape)}"
     print(f"{work.name}: {size}, {settings.num_steps} steps of {settings.batch_size}, in {output}")
+    if int(state.step):
+        print(f"goes on from step {int(state.step)}" + f", not from {settings.initial}" * bool(settings.initial))
 
     step = jax.jit(train_step(work.loss_fn, optimizer, settings.ema_decay), donate_argnums=1)
     stop = []
@@ -104,6 +105,18 @@ def main(arguments):
                 return 128 + stop[0]
     print(f"weights: {output / 'weights.safetensors'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
     return 0
+
+
+def _refuse_idle(arguments, method, field):
+    """Words that change nothing of this training."""
+    for word in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+        path = word[2:].replace("-", "_").split(".")
+        if path[0] == "train" and method:
+            raise ValueError(f"{word} is of the prior's training; --{field}{word[7:]} is needed")
+        if path[0] == "methods" and path[1:2] != [method]:
+            raise ValueError(f"{word} is not of this training, {f'that of {method}' if method else 'the prior, for want of a --method'}")
+        if path in (["seed"], ["num_samples"], ["baseline"]):
+            raise ValueError(f"{word} changes no training" + f"; --{field}.seed is needed" * (path == ["seed"]))
 
 
 def _advice(batch, field, settings):

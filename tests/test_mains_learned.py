@@ -45,7 +45,7 @@ def test_a_learned_reconstruction(worker, tmp_path):
     assert result.returncode == 0, result.stderr
     assert len(json.loads((tmp_path / "c" / "evaluation.json").read_text())["cases"]) == 2 and f"weights {found}\n" in result.stdout
     other = ("--measure.noise.num_photons", "5e3", "--output", tmp_path / "d", "--num-images", "1")
-    result = worker("evaluate.py", *learned, found, *other, "--sweep", "methods.learned_primal_dual.train.seed=1,2", "--sweep-images", "2")
+    result = worker("evaluate.py", *learned, found, *other)
     assert result.returncode == 0 and f"weights {found}, of another problem: measure.noise.args.num_photons is" in result.stdout, result.stderr
 
 
@@ -55,6 +55,14 @@ def test_another_training_is_told(worker, tmp_path):
     short, again = ("--methods.learned_primal_dual.train.num_steps", "2"), ("--methods.learned_primal_dual.train.num_steps", "3")
     refused = worker(*words, "--train.num_steps", "2")
     assert refused.returncode == 2 and "--train.num_steps is of the prior's training; --methods.learned_primal_dual.train.num_steps" in refused.stderr
+    for idle, needed in (
+        (("--methods.tv.num_steps", "3"), "--methods.tv.num_steps is not of this training, that of learned_primal_dual"),
+        (("--seed=3",), "--seed changes no training; --methods.learned_primal_dual.train.seed is needed"),
+    ):
+        refused = worker(*words, *idle)
+        assert refused.returncode == 2 and needed in refused.stderr
+    (tmp_path / "checkpoints").mkdir()  # of a start that failed: no training to differ from
+    (tmp_path / "config.json").write_text((ROOT / "configs" / "debug.py").read_text())
     assert worker(*words, *short).returncode == 0
     refused = worker(*words, *again, "--measure.noise.num_photons", "5e3")
     assert refused.returncode == 2 and "holds a training with another measure.noise.args.num_photons" in refused.stderr
@@ -62,7 +70,8 @@ def test_another_training_is_told(worker, tmp_path):
     config = load(ROOT / "configs/debug.py")
     longer, filed = override(config, f"{again[0][2:]}", "9"), dataclasses.replace(config, files=Spec("lodopab.files"))
     assert not of_training(record, longer, "learned_primal_dual") and of_training(record, filed, "learned_primal_dual") == "files"
-    result = worker(*words, *again)
+    result = worker(*words, *again, "--methods.learned_primal_dual.train.initial", tmp_path / "weights.safetensors")
+    assert f"goes on from step 2, not from {tmp_path / 'weights.safetensors'}" in result.stdout
     assert result.returncode == 0 and json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == 3, result.stderr
 
 

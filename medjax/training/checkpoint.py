@@ -12,6 +12,11 @@ def open_checkpoints(folder, keep: int = 2) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(Path(folder).absolute(), options=options)
 
 
+def any_saved(folder) -> bool:
+    """Whether `folder` holds a whole checkpoint; it need not be there."""
+    return any(path.name.isdigit() for path in Path(folder).glob("*"))
+
+
 def save(manager: ocp.CheckpointManager, state) -> None:
     """Save `state` under its own step; what is already saved is left."""
     step = int(state.step)
