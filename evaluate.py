@@ -156,7 +156,9 @@ def _sweep(output, config, choice):
     means, halves = zip(*psnr, strict=True)
     curve(output / "sweep.png", places, means, halves, choice["field"], title=f"{config.name}, {choice['num_images']} validation images")
     line = f"{choice['field']} is {choice['best']}, the best of these on {choice['num_images']} validation images, none of which is evaluated"
-    if choice["at_end"]:
+    if len(set(map(str, choice["cases"].values()))) == 1:
+        line += "; none of them changed an answer: what was learned, or fixed elsewhere, is not set by it"
+    elif choice["at_end"]:
         line += f"; it is the {choice['at_end']} value tried, and one beyond it may be better"
     field = choice["field"].split(".")[-1]
     method_table(rows, list(SWEEP_COLUMNS), field)

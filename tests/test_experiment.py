@@ -77,8 +77,9 @@ def test_read_sweep_and_its_best(debug):
     kinds = read_sweep(debug, "methods.fista_tv.solver.regulariser.kind=isotropic,anisotropic")
     named = {v: [{"methods": {"fista_tv": {"psnr": p, "ssim": 0.5, "residual": 1.0}}}] for v, p in zip(kinds.values, (1.0, 2.0), strict=True)}
     assert tuned(kinds, named)["best"] == "anisotropic" and tuned(kinds, named)["at_end"] == ""
-    with pytest.raises(ConfigError, match="weights, which are read once"):
-        read_sweep(debug, "methods.learned_primal_dual.checkpoint=a,b")
+    for field, words in (("checkpoint=a,b", "weights, which are read once"), ("train.num_steps=1,2", "of a training, and changes no answer")):
+        with pytest.raises(ConfigError, match=words):
+            read_sweep(debug, f"methods.learned_primal_dual.{field}")
 
 
 def test_methods_are_checked(debug):

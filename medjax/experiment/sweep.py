@@ -33,8 +33,9 @@ def read_sweep(config: Config, text: str) -> Sweep:
         raise ConfigError(f"--sweep is {text!r}; methods.NAME.FIELD=VALUE,VALUE is needed, with two values or more")
     if path[1] not in config.methods:
         raise ConfigError(f"--sweep: no method {path[1]!r} in config {config.name}; {nearest(path[1], config.methods)}")
-    if path[-1] == "checkpoint":
-        raise ConfigError(f"--sweep: {field} names weights, which are read once; each is evaluated by a run of its own")
+    if path[-1] == "checkpoint" or "train" in path[2:3]:
+        what = "names weights, which are read once" if path[-1] == "checkpoint" else "is of a training, and changes no answer"
+        raise ConfigError(f"--sweep: {field} {what}; each is evaluated by a run of its own")
     answer = path[1] if not isinstance(config.methods[path[1]], Method) else "posterior_mean"
     return Sweep(field, path[1], answer, values, tuple(override(config, field, value) for value in values))
 
