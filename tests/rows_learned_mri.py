@@ -119,7 +119,7 @@ def dense_adjoint(A, y, sigma_y):
     matrix = jax.vmap(lambda e: A.adjoint(unflat(e)).ravel())(unit)
     made = automap(Stub(lambda h: h / small))
     params = made.init(jax.random.key(0), A, y)
-    return made, {**params, "first": [small * matrix], "second": jnp.eye(matrix.shape[1])}, A.adjoint(y) / size
+    return made, {**params, "first": {"factor_0": small * matrix}, "second": jnp.eye(matrix.shape[1])}, A.adjoint(y) / size
 
 
 LEARNED_MRI = {

@@ -8,12 +8,14 @@ import pytest
 from rows_learned_ct import LEARNED_CT
 from rows_learned_implicit import LEARNED_IMPLICIT
 from rows_learned_mri import LEARNED_MRI
+from rows_learned_parameters import LEARNED_PARAMETERS
 from rows_learned_regularisers import LEARNED_REGULARISERS
 from rows_learned_unrolled import LEARNED_UNROLLED
 
 from medjax.training.state import initial_state, train_step
+from medjax.training.weights import load_weights, save_weights
 
-LEARNED = LEARNED_CT | LEARNED_MRI | LEARNED_UNROLLED | LEARNED_REGULARISERS | LEARNED_IMPLICIT
+LEARNED = LEARNED_CT | LEARNED_MRI | LEARNED_UNROLLED | LEARNED_REGULARISERS | LEARNED_IMPLICIT | LEARNED_PARAMETERS
 
 
 @pytest.fixture(scope="module", params=LEARNED.items(), ids=lambda item: item[0])
@@ -61,3 +63,24 @@ def test_batches_and_precision(case):
     weights = jax.tree.map(lambda a: a.astype(jnp.float32), params)
     assert jax.tree.structure(made_of) == jax.tree.structure(params)
     assert jax.eval_shape(made.apply, weights, *first(single))[0].dtype == jnp.float32
+
+
+def test_weights_are_nested_dicts_of_arrays(case, tmp_path):
+    """So they have names in a file of weights, and come back from it as they were."""
+    params = case[3]
+    save_weights(tmp_path / "weights.safetensors", params, {})
+    found = load_weights(tmp_path / "weights.safetensors", params)
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    assert paths and all(isinstance(step, jax.tree_util.DictKey) and isinstance(step.key, str) for keys, _ in paths for step in keys)
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), params, found))
+
+
+def test_weights_in_a_list_are_named(tmp_path):
+    """One line says which, of those to be written and of those that are expected; nothing is written."""
+    for params, words in (({"layers": [np.ones(2)]}, r"params\['layers'\]\[0\] lies in a list"), ((np.ones(2),), r"params\[0\] lies in a list")):
+        with pytest.raises(ValueError, match=words) as caught:
+            save_weights(tmp_path / "weights.safetensors", params, {})
+        assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    save_weights(tmp_path / "weights.safetensors", {"layers": {"0": np.ones(2)}}, {})
+    with pytest.raises(ValueError, match="lies in a list, tuple or class; weights are kept in nested dicts alone"):
+        load_weights(tmp_path / "weights.safetensors", {"layers": [np.ones(2)]})

@@ -11,7 +11,10 @@ from medjax.learned.admm_net import _shrunk, admm_net
 from medjax.learned.automap import automap
 from medjax.learned.modl import modl
 from medjax.learned.variational_network import variational_network
+from medjax.operators.algebra import compose
 from medjax.operators.complex_channels import complex_channels
+from medjax.operators.sense import sense
+from medjax.physics.birdcage import birdcage
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,21 @@ def test_admm_net_tells_what_is_unsolved(scan):
 def test_automap_of_a_rank_has_the_product_of_its_layers(scan):
     low, full = automap(NOTHING, rank=5), automap(NOTHING)
     params = jax.jit(low.init)(jax.random.key(0), *scan[:2])
-    whole = {**params, "first": [params["first"][0] @ params["first"][1]]}
-    assert [matrix.shape for matrix in params["first"]] == [(512, 5), (5, 128)]
+    left, right = params["first"]["factor_0"], params["first"]["factor_1"]
+    whole = {**params, "first": {"factor_0": left @ right}}
+    assert [left.shape, right.shape] == [(512, 5), (5, 128)]
     assert np.allclose(jax.jit(low.apply)(params, *scan)[0], jax.jit(full.apply)(whole, *scan)[0], rtol=0, atol=1e-12)
+
+
+def test_automap_of_another_geometry_is_refused(scan):
+    """Fewer coils of the same image, and other images: one line with both sizes."""
+    made = automap(NOTHING, rank=5)
+    params = jax.eval_shape(made.init, jax.random.key(0), *scan[:2])
+    for coils, size, words in ((2, 8, "256 and 128"), (4, 10, "800 and 200")):
+        A = compose(sense(birdcage((size, size), coils), jnp.ones((size, size))), complex_channels())
+        wanted = f"^automap learned 512 numbers of data and 128 of an image, this geometry has {words}"
+        with pytest.raises(ValueError, match=wanted):
+            jax.eval_shape(made.apply, params, A, jnp.zeros((coils, size, size), complex), 0.1)
 
 
 def test_wrong_input_is_refused(scan):

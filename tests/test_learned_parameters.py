@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from learned_row import trained
+from rows_learned_parameters import DIRECT, kspace_examples
 
 from medjax.diffusion.gaussian_field import draw_gaussian_field, gaussian_field, matern_spectrum
 from medjax.functionals.squared_l2 import squared_l2
@@ -32,9 +33,7 @@ from medjax.solvers.data_term import data_term
 from medjax.solvers.pnp_pgm import pnp_pgm
 from medjax.solvers.proximal_gradient import proximal_gradient
 from medjax.solvers.tv_reconstruction import tv_reconstruction
-from medjax.typing import Examples, Reconstruction
-
-DIRECT = Reconstruction(lambda key, A, y: {}, lambda params, A, y, sigma_y: (zero_filled(A, y), {}))
+from medjax.typing import Examples
 
 
 def test_learned_filter(key):
@@ -55,15 +54,6 @@ def test_learned_filter(key):
     assert jnp.allclose(value, jnp.sum((columns @ best - x.ravel()) ** 2) / x.size, rtol=1e-8)
     smooth = jnp.mean(jnp.stack([(inverse(A, each, "hann") - truth) ** 2 for each, truth in zip(y, x, strict=True)]))
     assert value < 0.9 * jnp.minimum(smooth, plain)
-
-
-def kspace_examples(key, num=4, width=8):
-    """Images whose energy lies in columns 1 and 6 of k-space, beside the centre 4, all of it sampled."""
-    A = compose(masked_fourier(jnp.ones((width, width))), complex_channels())
-    share = jnp.array([0.1, 1.0, 0.1, 0.2, 2.0, 0.15, 0.9, 0.05])
-    parts = jax.random.normal(key, (2, num, width, width))
-    y = share[None, None] * jax.lax.complex(*parts)
-    return Examples(A, jax.vmap(A.adjoint)(y), y, jnp.full(num, 0.01))
 
 
 def test_learned_mask_keeps_its_lines(key):

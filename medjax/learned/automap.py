@@ -27,7 +27,7 @@ def automap(refine, rank: int | None = None) -> Reconstruction:
       A `Reconstruction`; images beyond +-1 want a network R that scales them.
 
     Raises:
-      ValueError: for a rank below 1 or above that of a full layer.
+      ValueError: for a rank below 1 or above that of a full layer, or, in `apply`, data or images of another size than it has learned.
 
     Reference:
       Zhu et al. (2018), AUTOMAP, methods, https://doi.org/10.1038/nature25988, where R is two convolutions of 64 features, 5 x 5, and a
@@ -45,17 +45,20 @@ def automap(refine, rank: int | None = None) -> Reconstruction:
         keys = jax.random.split(key, len(sizes))
         layers = zip(keys, sizes[:-1], sizes[1:], strict=False)
         matrices = [jax.random.normal(key, (rows, columns), h.dtype) / math.sqrt(rows) for key, rows, columns in layers]
-        shifts = jnp.zeros((2, num_pixels), h.dtype)
-        return {"first": matrices[:-1], "second": matrices[-1], "shifts": list(shifts), "refine": refine.init(keys[-1], h)}
+        shifts = {name: jnp.zeros(num_pixels, h.dtype) for name in ("first", "second")}
+        first = {f"factor_{i}": matrix for i, matrix in enumerate(matrices[:-1])}
+        return {"first": first, "second": matrices[-1], "shifts": shifts, "refine": refine.init(keys[-1], h)}
 
     def apply(params, A, y, sigma_y):
-        like = jax.eval_shape(A.adjoint, y)
-        size = jax.lax.stop_gradient(lanczos.operator_norm(A, like, num_steps=8))
+        like, first, shifts = jax.eval_shape(A.adjoint, y), params["first"], params["shifts"]
         h, to_image = channels(jnp.zeros(like.shape, like.dtype))
-        seen = linalg.flat(y / size)
-        for matrix in params["first"]:
-            seen = seen @ matrix
-        hidden = jnp.tanh(jnp.tanh(seen + params["shifts"][0]) @ params["second"] + params["shifts"][1])
+        learned, wanted = (len(first["factor_0"]), len(params["second"])), (linalg.flat(y).size, h.size)
+        if learned != wanted:
+            raise ValueError("automap learned {} numbers of data and {} of an image, this geometry has {} and {}".format(*learned, *wanted))
+        seen = linalg.flat(y / jax.lax.stop_gradient(lanczos.operator_norm(A, like, num_steps=8)))
+        for i in range(len(first)):
+            seen = seen @ first[f"factor_{i}"]
+        hidden = jnp.tanh(jnp.tanh(seen + shifts["first"]) @ params["second"] + shifts["second"])
         return to_image(refine.apply(params["refine"], hidden.reshape(h.shape))), {}
 
     return Reconstruction(init, apply)

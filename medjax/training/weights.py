@@ -10,9 +10,12 @@ from safetensors.numpy import load, save
 
 
 def save_weights(path, params, metadata: dict[str, str]) -> None:
-    """Write nested dicts of arrays to a `.safetensors` file with `metadata`, under a temporary name first."""
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    flat = {"/".join(str(k.key) for k in keys): np.asarray(leaf) for keys, leaf in paths}
+    """Write nested dicts of arrays to a `.safetensors` file with `metadata`, under a temporary name first.
+
+    Raises:
+      ValueError: for weights in anything else, a list, say.
+    """
+    flat = {_named(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_leaves_with_path(params)}
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     temporary.write_bytes(save(flat, metadata))
     os.replace(temporary, path)
@@ -35,7 +38,7 @@ def load_weights(path, expected):
       Nested dicts of arrays.
 
     Raises:
-      ValueError: for a missing or damaged file, or weights of another network.
+      ValueError: for a missing or damaged file, or weights of another network, or expected in anything but dicts.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such weights; train them with train.py, or name others as the checkpoint of the config's prior or method")
@@ -43,10 +46,17 @@ def load_weights(path, expected):
         flat = load(Path(path).read_bytes())
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole .safetensors file ({error})") from error
-    wanted = {"/".join(str(k.key) for k in keys): leaf.shape for keys, leaf in jax.tree_util.tree_leaves_with_path(expected)}
+    wanted = {_named(keys): leaf.shape for keys, leaf in jax.tree_util.tree_leaves_with_path(expected)}
     shapes = {name: array.shape for name, array in flat.items()}
     odd = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
     if odd:
         got, want = shapes.get(odd[0], "nothing"), wanted.get(odd[0], "nothing")
         raise ValueError(f"{path}: weights of another network: {odd[0]} is {got} in the file, the config's network wants {want}")
-    return jax.tree_util.tree_map_with_path(lambda keys, _: flat["/".join(str(k.key) for k in keys)], expected)
+    return jax.tree_util.tree_map_with_path(lambda keys, _: flat[_named(keys)], expected)
+
+
+def _named(keys):
+    """The path of a leaf as its name in the file."""
+    if not all(isinstance(k, jax.tree_util.DictKey) for k in keys):
+        raise ValueError(f"params{jax.tree_util.keystr(keys)} lies in a list, tuple or class; weights are kept in nested dicts alone")
+    return "/".join(str(k.key) for k in keys)
