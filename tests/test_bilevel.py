@@ -259,6 +259,14 @@ def test_a_search_cut_short_is_told():
     assert "residual of inf" in implicit.trouble(lost)
 
 
+def test_a_mean_of_ones_is_no_trouble():
+    """The mean of 41 ones in single precision is a hair below 1, that of 40 and a zero is not."""
+    mean = jax.jit(jnp.mean)
+    ones = jnp.ones(41, jnp.float32)
+    assert mean(ones) < 1 and not implicit.trouble({"lower_converged": mean(ones), "lower_residual": 1e-6, "lower_steps": 9.0})
+    assert "in a share of 0.976" in implicit.trouble({"lower_converged": mean(ones.at[7].set(0))})
+
+
 def test_warm_starts_cut_the_steps_of_a_training():
     """Twelve steps of Adam on the weights: the loss falls alike, from the last solution with at most two thirds of the lower steps."""
 

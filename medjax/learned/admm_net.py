@@ -7,11 +7,14 @@ from jax import lax
 
 from medjax import checks, lanczos, linalg
 from medjax.learned.channels import channels
+from medjax.learned.told_system import told_system
 from medjax.networks.conv3x3 import conv3x3
 from medjax.typing import Reconstruction
 
 _FILTERS = 8
 """The 3 x 3 cosines but the constant one."""
+_SOLVED = 3e-3
+"""Residual up to which gradients are right to 3 %: measured for penalties of 0.003 to 0.3, 3 to 20 steps, 1 and 4 stages, 16 px of MRI and CT."""
 
 
 def admm_net(
@@ -44,8 +47,9 @@ def admm_net(
       tolerance: of its residual, relative to that at the last x.
 
     Returns:
-      A `Reconstruction` without networks. It tells `unsolved`, the residual of the last system relative to its right side: where that is not small
-      the derivatives are not those of the answer.
+      A `Reconstruction` without networks. It tells, for `implicit.trouble`, the largest `lower_residual` of its systems, each relative to that at its
+      start, and `lower_converged`, whether this is at most 3e-3: above it the systems of the derivative, of the same matrices, are unsolved, too.
+      By defaults it is 1e-5, and gradients are right to 3e-4; by 3 steps 0.02 to 0.3, and they are 5 to 20 % off and more.
 
     Raises:
       ValueError: for counts below 1, fewer than 2 points, numbers that are not above 0.
@@ -78,6 +82,7 @@ def admm_net(
         back, to_image = channels(A.adjoint(y) / square)
         x = jnp.zeros_like(back)
         z = beta = jnp.zeros((*back.shape, _FILTERS), back.dtype)
+        told = []
         for n in range(num_stages + 1):
             stage = params[f"stage_{n}"]
             weight = jnp.exp(stage["log_penalty"])[None, None, None]
@@ -87,23 +92,27 @@ def admm_net(
                 return channels(gram(to_image(h)))[0] / square + _filtered_back(weight * _filtered(h, kernel), kernel)
 
             wanted, known = back + _filtered_back(weight * (z - beta), kernel), lax.stop_gradient(x)
-            x = known + _solved(matvec, wanted - matvec(known), num_krylov, tolerance)
+            missing = wanted - matvec(known)
+            step, left = _solved(matvec, missing, num_krylov, tolerance)
+            x = known + step
+            told.append(told_system(left, linalg.norm(missing), linalg.norm(wanted), _SOLVED))
             if n < num_stages:
                 seen = _filtered(x, stage["filters"])
                 z = _shrunk(seen + beta, stage["values"], reach)
                 beta = beta + stage["rate"][None, None, None] * (seen - z)
-        return to_image(x), {"unsolved": linalg.change(wanted, matvec(x))}
+        residuals, solved = (jnp.stack([each[name] for each in told]) for name in ("lower_residual", "lower_converged"))
+        return to_image(x), {"lower_residual": jnp.max(residuals), "lower_converged": jnp.min(solved)}
 
     return Reconstruction(init, apply)
 
 
 def _solved(matvec, b, num_krylov, tolerance):
-    """The solution of a symmetric positive definite system, differentiated as such."""
+    """The solution of a symmetric positive definite system, differentiated as such, and the norm of its residual."""
 
     def solve(matvec, b):
-        return linalg.conjugate_gradient(matvec, b, num_steps=num_krylov, tolerance=tolerance)
+        return linalg.conjugate_gradient_told(matvec, b, num_steps=num_krylov, tolerance=tolerance)
 
-    return lax.custom_linear_solve(matvec, b, solve, symmetric=True)
+    return lax.custom_linear_solve(matvec, b, solve, symmetric=True, has_aux=True)
 
 
 def _cosines():

@@ -5,8 +5,16 @@ import jax.numpy as jnp
 
 from medjax import checks, lanczos, linalg
 from medjax.learned.channels import channels
+from medjax.learned.told_system import told_system
 from medjax.solvers.data_term import data_term
 from medjax.typing import Reconstruction
+
+_SOLVED = 0.1
+"""Relative error of a system's answer, by its residual, up to which gradients are right to 3 %.
+
+Measured for lambda of 0.002 to 0.3, 3, 6 and 10 steps, 1, 4 and 10 iterations, on 16 px of MRI (4 coils, half the lines) and CT (8 views): the error
+of the gradient was at most twice this number where it was below 0.1, and up to 35 times beyond.
+"""
 
 
 def modl(network, num_iterations: int = 10, strength: float = 0.05, num_krylov: int = 10, tolerance: float = 1e-5) -> Reconstruction:
@@ -27,8 +35,10 @@ def modl(network, num_iterations: int = 10, strength: float = 0.05, num_krylov: 
       tolerance: of its residual, relative to that at x_k.
 
     Returns:
-      A `Reconstruction`. It tells `unsolved`, the residual of the last system relative to its right side: where that is not small the derivatives are
-      not those of the answer.
+      A `Reconstruction`. It tells, for `implicit.trouble`, `lower_residual` of the first system, relative to that at its start, and
+      `lower_converged`: whether this is at most 0.1 lambda / (1 + lambda), so that the answer is right to a tenth. The systems of the derivative have
+      the same matrix. By defaults gradients were right to 1e-5 of MRI and 1e-3 of CT, by 3 steps 10 and 40 % off. Later systems begin so near their answers that what is
+      left of them says nothing.
 
     Raises:
       ValueError: for counts below 1, a strength or tolerance that is not above 0.
@@ -48,12 +58,16 @@ def modl(network, num_iterations: int = 10, strength: float = 0.05, num_krylov: 
     def apply(params, A, y, sigma_y):
         size = jax.lax.stop_gradient(lanczos.operator_norm(A, jax.eval_shape(A.adjoint, y), num_steps=8))
         data = data_term(A, y, size, tolerance, num_krylov)
-        x, penalty = data.back, jnp.exp(params["log_strength"])
+        start, penalty, first = data.back, jnp.exp(params["log_strength"]), []
+        x = start
         for _ in range(num_iterations):
             h, to_image = channels(x)
             denoised = x - to_image(network.apply(params["network"], h))
             x = data.prox(denoised, 1 / penalty, jax.lax.stop_gradient(x))
-        wanted = data.back + penalty * denoised
-        return x, {"unsolved": linalg.change(wanted, data.gram(x) + penalty * x)}
+            first = first or [denoised, x]
+        penalty, denoised, answer = jax.lax.stop_gradient((penalty, *first))
+        wanted = start + penalty * denoised
+        left, missing = (linalg.norm(wanted - data.gram(v) - penalty * v) for v in (answer, start))
+        return x, told_system(left, missing, linalg.norm(wanted), _SOLVED * penalty / (1 + penalty))
 
     return Reconstruction(init, apply)
