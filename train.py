@@ -75,9 +75,11 @@ def main(arguments):
             stopping = bool(stop)  # read once: a signal between two reads would end the run unsaved
             last = done == settings.num_steps or stopping
             logging, saving = done % settings.log_every == 0 or done == settings.num_steps, done % settings.checkpoint_every == 0 or last
-            if (logging or saving) and not all(bool(jnp.isfinite(metrics[name])) for name in ("loss", "grad_norm")):
-                found = f"the loss is {metrics['loss']}, the norm of its gradient {metrics['grad_norm']} at step {done}"
-                raise ValueError(f"{found}; {trouble(metrics) or _advice(batch, field, settings)}")
+            if (logging or saving) and not _finite(metrics):
+                at, metrics = next((done - len(losses) + k, m) for k, m in enumerate(losses, 1) if not _finite(m))  # the rest holds its NaN
+                found = f"the loss is {metrics['loss']}, the norm of its gradient {metrics['grad_norm']} at step {at}"
+                batch = work.draw(work.source, batch_key(key, at - 1))
+                raise ValueError(f"{found}; {trouble(metrics) or _advice(metrics, batch, field, settings)}")
             if logging:
                 means = {name: float(np.mean([m[name] for m in losses])) for name in metrics}
                 rate = settings.batch_size * len(losses) / (time.perf_counter() - clock)
@@ -119,11 +121,21 @@ def _refuse_idle(arguments, method, field):
             raise ValueError(f"{word} changes no training" + f"; --{field}.seed is needed" * (path == ["seed"]))
 
 
-def _advice(batch, field, settings):
-    """What to do where the loss is not finite."""
-    if all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(batch) if jnp.issubdtype(leaf.dtype, jnp.inexact)):
-        return f"lower --{field}.learning-rate (now {settings.learning_rate})"
-    return "its batch is not finite: the settings of the measurement are out of range"
+def _finite(metrics):
+    """Whether the loss and its gradient are."""
+    return all(bool(jnp.isfinite(metrics[name])) for name in ("loss", "grad_norm"))
+
+
+def _advice(metrics, batch, field, settings):
+    """What to do where the loss or its gradient is not finite, and the lower problem, if there is one, was solved."""
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(batch) if jnp.issubdtype(leaf.dtype, jnp.inexact)):
+        return "its batch is not finite: the settings of the measurement are out of range"
+    if "lower_steps" in metrics and bool(jnp.isfinite(metrics["loss"])):
+        option = f"--{field.removesuffix('train')}reconstruction.num_ritz 20"
+        saddle = f"its Hessian is singular or not positive definite; {option} tells its least Ritz value"
+        why = saddle if "lower_unbounded" in metrics else "its map does not contract"
+        return f"the lower problem was solved, but not the linear system of its derivative: {why}"
+    return f"lower --{field}.learning-rate (now {settings.learning_rate})"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from medjax.networks.input_convex import input_convex
 from medjax.networks.reverse import doubled, halved, pooled
 from medjax.networks.smoothed_total_variation import smoothed_total_variation
 from medjax.networks.total_deep_variation import total_deep_variation
-from medjax.operators.algebra import compose
+from medjax.operators.algebra import compose, identity
 from medjax.operators.complex_channels import complex_channels
 from medjax.operators.masked_fourier import masked_fourier
 from medjax.operators.zero_filled import zero_filled
@@ -213,6 +213,38 @@ def test_a_regulariser_without_a_bottom_is_named():
     assert told["lower_converged"] == 0
     assert "went to minus infinity in a share of 1" in implicit.trouble(told)
     assert "reached its tolerance in a share of 0" in implicit.trouble({**told, "lower_unbounded": 0.0})
+
+
+class Double(NamedTuple):
+    """The energy of wells beside 0, ||x||^4 / 4 - c ||x||^2 / 2 of the second number alone: along it 0 is a maximum."""
+
+    def init(self, key, x):
+        """c = 4."""
+        return {"c": jnp.asarray(4.0)}
+
+    def apply(self, params, x):
+        """Of the second number."""
+        return x[1] ** 4 / 4 - params["c"] * x[1] ** 2 / 2
+
+
+@pytest.mark.parametrize("backward", ["jfb", "implicit"])
+def test_a_saddle_is_told_by_each_way_back(backward):
+    """Of data that are 0 where the energy has its maximum: "jfb" names the Hessian unasked, of "implicit" the gradient is NaN."""
+    made, y = variational(Double(), backward=backward), jnp.array([1.0, 0.0])
+    params = made.init(jax.random.key(0), identity(), y)
+
+    def second(params):
+        x, told = made.apply(params, identity(), y, 1.0)
+        return x[1], told
+
+    grads, told = jax.jit(jax.grad(second, has_aux=True))(params)
+    assert told["lower_converged"] == 1 and told["lower_unbounded"] == 0
+    if backward == "jfb":
+        assert np.isfinite(grads["network"]["c"])
+        np.testing.assert_allclose(told["lower_ritz_ratio"], -3.0, rtol=1e-9)  # of 1 - 4 and 1
+        assert "not positive definite" in implicit.trouble(told)
+    else:
+        assert np.isnan(grads["network"]["c"]) and "lower_ritz_ratio" not in told
 
 
 def test_denoisers_of_a_quadratic():

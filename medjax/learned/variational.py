@@ -21,7 +21,7 @@ def variational(
     tolerance: float = 1e-5,
     max_steps: int = 300,
     num_backward: int = 1,
-    num_ritz: int = 0,
+    num_ritz: int | None = None,
 ) -> Reconstruction:
     r"""The image that fits the data and has little of a learned energy.
 
@@ -41,7 +41,8 @@ def variational(
         that, say, so that 1e-3 is no solution yet.
       max_steps: the most steps, of "unroll" all.
       num_backward: of "jfb".
-      num_ritz: products with the Hessian that look for its extreme curvatures; 0 for none.
+      num_ritz: products with the Hessian, each of some two gradients, that look for its extreme curvatures at the answer; 0 for none. If None, 20 of
+        "jfb", whose gradient at a saddle is silently wrong, and 0 of the others: that of "implicit" is NaN there, "unroll" differentiates its steps.
 
     Returns:
       A `Reconstruction` with its `regulariser` lambda e^s R. It tells what `implicit.told` does and `lower_unbounded`, 1 where the regulariser fell
@@ -61,7 +62,7 @@ def variational(
         if chosen not in known:
             raise ValueError(f"{name} of variational is {chosen!r}, one of {', '.join(known)} is needed")
     options = {"solver": solver, "backward": backward, "tolerance": tolerance, "max_steps": max_steps}
-    options |= {"num_backward": num_backward, "num_ritz": num_ritz}
+    options |= {"num_backward": num_backward, "num_ritz": (20 if backward == "jfb" else 0) if num_ritz is None else num_ritz}
 
     def init(key, A, y):
         like = jax.eval_shape(A.adjoint, y)
