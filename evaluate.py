@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from medjax.config import bind, build, override
 from medjax.data.files import spread
 from medjax.data.read import read_stack
-from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods, explanation
+from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods, explanation, troubles
 from medjax.experiment.command_line import parse, run, versions
 from medjax.experiment.problem import example, fitted, opened, operator, simulator
 from medjax.experiment.reconstruct import loaded_weights
@@ -184,11 +184,13 @@ def _write(output, config, options, named, num_samples, cases, choice, seconds):
         sampler = next(name for name in named if name not in names)
         line += f", {num_samples} samples by {sampler}; 90 % intervals cover {cover:.1f} ± {half:.1f} %"
     line += f"; {seconds:.0f} s"
+    unsolved = troubles(cases)
     with write_atomically(output / "evaluation.md") as path:
+        text = "".join(f"\n\n{found}." for found in unsolved) + text
         text = f"# {config.name}\n\n{markdown_table(rows, list(COLUMNS))}\n\n{line}; ± is a 95 % confidence interval of the mean.{text}\n"
         Path(path).write_text(text)
     method_table(rows, list(COLUMNS))
-    print(line)
+    print(line, *unsolved, sep="\n")
     print(f"table: {output / 'evaluation.md'}   all cases: {output / 'evaluation.json'}")
 
 

@@ -29,6 +29,7 @@ from medjax.experiment.command_line import parse, run, versions
 from medjax.experiment.problem import from_scan, unseen
 from medjax.experiment.reconstruct import broken_at, checked_method, checked_outcome, direct, finite_samples, loaded_weights, posterior, solution
 from medjax.experiment.record import to_json
+from medjax.implicit import trouble
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import figure
 from medjax.report.table import method_table
@@ -99,10 +100,13 @@ def main(arguments):
     columns = ["psnr", "ssim", "nmse", "residual", "seconds"] if problem.truth is not None else ["residual", "seconds"]
     method_table({name: [row[c] for c in columns] for name, row in methods.items()}, columns)
     for name, outcome in outcomes.items():
-        if isinstance(config.methods[name], Learned) and outcome["num_steps"] == 1:
-            continue  # a network, which has no steps to tell of
-        ending = "converged after" if outcome["converged"] else "stopped after"
-        print(f"{name}: {ending} {outcome['num_steps']} steps, the last of which changed it by {outcome['change']:.1e}")
+        ending = f"{'converged' if outcome['converged'] else 'stopped'} after {outcome['num_steps']} steps"
+        if line := trouble(outcome):
+            print(f"{name}: {line}")
+        elif "lower_steps" in outcome:
+            print(f"{name}: {ending}, with a residual of {outcome['lower_residual']:.1e}")
+        elif not isinstance(config.methods[name], Learned):  # a network has no steps to tell of
+            print(f"{name}: {ending}, the last of which changed it by {outcome['change']:.1e}")
     if "coverage" in record:
         print(f"90 % intervals cover {100 * record['coverage']:.1f} % of the pixels; a residual of 1 fits the data as well as their noise allows")
     print(f"figure: {output / 'figure.png'}   report: {output / 'report.json'}   images: {output / 'reconstruction.npz'}")

@@ -19,6 +19,7 @@ class Outcome(NamedTuple):
     converged: change is at most the tolerance.
     diverged: a step gave numbers that are not finite; it was not taken, the state is the one before it.
     history: what `record` returned, `[max_steps, ...]`, rows after the last step are NaN (0 for integers); None without `record`.
+    told: what a learned method tells of its lower problem, for `implicit.trouble`; None of a solver.
     """
 
     num_steps: Array
@@ -27,6 +28,7 @@ class Outcome(NamedTuple):
     converged: Array
     diverged: Array
     history: Any
+    told: Any = None
 
 
 def iterate(solver: Solver, x0, num_steps: int):

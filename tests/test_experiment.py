@@ -10,7 +10,7 @@ import pytest
 from medjax import config as configs
 from medjax.config import ConfigError, Method, Solve, Spec, override
 from medjax.experiment import reconstruct
-from medjax.experiment.case import checked_case, checked_methods
+from medjax.experiment.case import checked_case, checked_methods, troubles
 from medjax.experiment.prior import initialise
 from medjax.experiment.problem import operator
 from medjax.experiment.reconstruct import checked_method, checked_outcome, direct, needs_prior, posterior, solution
@@ -18,6 +18,7 @@ from medjax.experiment.sweep import Sweep, evaluation_key, read_sweep, tuned, va
 from medjax.iterate import Outcome, iterate_until
 from medjax.operators.gradient import gradient
 from medjax.solvers.fista import fista
+from medjax.typing import Reconstruction
 
 ROOT = Path(__file__).parents[1]
 STRENGTH = "methods.fista_tv.solver.regulariser.strength"
@@ -128,6 +129,35 @@ def test_what_is_said_of_a_run():
         checked_case("image 3", bad)
     with pytest.raises(ValueError, match=r"^tv diverged .* \(image 3\)$"):
         checked_case("image 3", ({}, {"tv": none}, {}))
+
+
+def learned(told):
+    """A reconstruction that gives 1 and tells this."""
+    return Reconstruction(lambda key, A, y: {}, lambda params, A, y, sigma_y: (jnp.ones(4), told))
+
+
+def test_what_is_said_of_a_learned_answer(debug, monkeypatch):
+    """Steps, residual and convergence are those of its lower problem; a regulariser without a minimum is an error, a network has one good step."""
+
+    def outcome(told):
+        monkeypatch.setattr(reconstruct, "reconstruction", lambda config, settings: learned(told))
+        return jax.jit(solution(debug, "learned_primal_dual"))({"learned_primal_dual": {}}, None, jnp.ones(3), 1.0, jnp.zeros(4))[1]
+
+    solved = {"lower_steps": 37.0, "lower_residual": 2e-6, "lower_converged": 1.0, "lower_unbounded": 0.0}
+    found = checked_outcome("mine", outcome({**solved, "strength": 3.0}))
+    assert found["num_steps"] == 37 and found["change"] == pytest.approx(2e-6) and found["converged"] and "strength" not in found
+    short = checked_outcome("mine", outcome({**solved, "lower_residual": 0.25, "lower_converged": 0.0}))
+    assert not short["converged"]
+    cases = [{"outcomes": {"tv": {"num_steps": 3, "converged": False}, "mine": each}} for each in (found, short)]
+    wanted = "mine: the lower problem reached its tolerance in a share of 0.5, with a residual of 0.125 after 37 steps; 1 is needed"
+    assert not troubles(cases[:1]) and [line[: len(wanted)] for line in troubles(cases)] == [wanted]
+    plain = checked_outcome("mine", outcome({"psnr": 3.0}))
+    assert plain == {"num_steps": 1, "change": 0, "step_ratio": 0, "converged": True}
+    lost = {**solved, "lower_unbounded": 1.0}
+    with pytest.raises(ValueError, match="^mine: the regulariser went to minus infinity in a share of 1; a lower strength is needed"):
+        checked_outcome("mine", outcome(lost))
+    with pytest.raises(ValueError, match="^mine diverged after 37 steps: the regulariser went to minus infinity"):
+        checked_outcome("mine", outcome(lost)._replace(diverged=True))
 
 
 @pytest.mark.parametrize("name, methods", [("mri_coils", None), ("debug", ["tv", "cgls", "sirt"])])

@@ -10,6 +10,7 @@ from medjax import config as configs
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.problem import simulate
 from medjax.experiment.reconstruct import broken_at, checked_method, checked_outcome, direct, not_finite, posterior, solution
+from medjax.implicit import trouble
 
 COLUMNS = ("psnr", "ssim", "nmse", "residual")
 """The measures that every answer has."""
@@ -69,13 +70,23 @@ def explanation(config: configs.Config, methods, num_samples: int) -> Callable:
     return lambda *args: not_finite(name, jax.jit(steps)(*args), settings.num_steps)
 
 
+def troubles(cases) -> list[str]:
+    """A line for each learned method whose lower problem was not solved in all of `cases`, which are of `checked_case`."""
+    found = []
+    for name in cases[0]["outcomes"]:
+        runs = [case["outcomes"][name] for case in cases]
+        line = trouble({key: np.mean([run[key] for run in runs]) for key in runs[0] if key.startswith("lower_")})
+        found += [f"{name}: {line}"] * bool(line)
+    return found
+
+
 def checked_case(name: str, found, explain: Callable | None = None) -> dict:
     """What `case` gave for the image `name`, as a report holds it: methods, outcomes and the spread.
 
     `explain() -> line` is asked about samples that are not finite.
 
     Raises:
-      ValueError: where an answer is not finite or a run did not converge.
+      ValueError: where an answer is not finite or a run diverged, as `checked_outcome` says.
     """
     scores, outcomes, spread = jax.device_get(found)
     try:

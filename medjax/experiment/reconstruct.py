@@ -11,6 +11,7 @@ from medjax import config as configs
 from medjax.experiment.command_line import located
 from medjax.experiment.prior import denoiser, initialise
 from medjax.experiment.record import of_weights
+from medjax.implicit import trouble
 from medjax.iterate import Outcome, iterate_until
 from medjax.linalg import real_dtype
 from medjax.samplers.first_non_finite import first_non_finite
@@ -137,32 +138,36 @@ def solution(config: configs.Config, method: str, on_step: Callable | None = Non
 
 
 def _applied(made, method):
-    """`solution` of a reconstruction; how it ended is what it tells, one step without fault where it tells nothing."""
+    """`solution` of a reconstruction; how it ended is what it tells of its lower problem, one step without fault where it tells nothing."""
 
     def fn(weights, A, y, sigma_y, x0):
-        x, told = made.apply(weights[method], A, y, sigma_y)
-        zero, known = jnp.zeros((), real_dtype(x)), {"num_steps": 1, "change": 0.0, "converged": True} | told
-        num_steps, change, converged = (
-            jnp.asarray(known[name], kind) for name, kind in (("num_steps", int), ("change", zero.dtype), ("converged", bool))
-        )
-        return x, Outcome(num_steps, change, zero, converged, ~jnp.all(jnp.isfinite(x)), None)
+        x, metrics = made.apply(weights[method], A, y, sigma_y)
+        told = {name: value for name, value in metrics.items() if name.startswith("lower_")}
+        zero = jnp.zeros((), real_dtype(x))
+        num_steps, change = jnp.asarray(told.get("lower_steps", 1), int), jnp.asarray(told.get("lower_residual", 0.0), zero.dtype)
+        converged = jnp.asarray(told.get("lower_converged", 1.0)) > 0
+        return x, Outcome(num_steps, change, zero, converged, ~jnp.all(jnp.isfinite(x)), None, told)
 
     return fn
 
 
 def checked_outcome(name: str, outcome: Outcome) -> dict[str, Any]:
-    """What a report says of a run of `name`.
+    """What a report says of a run of `name`, with what `implicit.trouble` reads of a learned method.
 
     Raises:
-      ValueError: where it diverged, or its step size was beyond its bound.
+      ValueError: where it diverged, its step size was beyond its bound, or a learned regulariser has no minimum near the data.
     """
     num_steps, ratio = int(outcome.num_steps), float(outcome.step_ratio)
+    told = {key: float(value) for key, value in (outcome.told or {}).items()}
     beyond = f"its step size is {ratio:.3g} times the largest that converges".replace("inf times", "far above") if ratio > _BEYOND else ""
     if bool(outcome.diverged):
-        raise ValueError(f"{name} diverged after {num_steps} steps: {beyond or 'its settings or the data hold numbers out of range'}")
+        found = beyond or trouble(told) or "its settings or the data hold numbers out of range"
+        raise ValueError(f"{name} diverged after {num_steps} steps: {found}")
     if beyond:
         raise ValueError(f"{name}: {beyond}; a smaller one is needed")
-    found = {"num_steps": num_steps, "change": float(outcome.change), "step_ratio": ratio, "converged": bool(outcome.converged)}
+    if told.get("lower_unbounded"):
+        raise ValueError(f"{name}: {trouble(told)}")
+    found = {"num_steps": num_steps, "change": float(outcome.change), "step_ratio": ratio, "converged": bool(outcome.converged), **told}
     return found if outcome.history is None else {**found, "history": [float(v) for v in outcome.history[:num_steps]]}
 
 
