@@ -37,8 +37,8 @@ def modl(network, num_iterations: int = 10, strength: float = 0.05, num_krylov: 
     Returns:
       A `Reconstruction`. It tells, for `implicit.trouble`, `lower_residual` of the first system, relative to that at its start, and
       `lower_converged`: whether this is at most 0.1 lambda / (1 + lambda), so that the answer is right to a tenth. The systems of the derivative have
-      the same matrix. By defaults gradients were right to 1e-5 of MRI and 1e-3 of CT, by 3 steps 10 and 40 % off. Later systems begin so near their answers that what is
-      left of them says nothing.
+      the same matrix. By defaults gradients were right to 1e-5 of MRI and 1e-3 of CT, by 3 steps they were 10 and 40 % off. Later systems begin so
+      near their answers that what is left of them says nothing.
 
     Raises:
       ValueError: for counts below 1, a strength or tolerance that is not above 0.
