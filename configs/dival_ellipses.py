@@ -43,15 +43,18 @@ def get_config() -> Config:
 
 
 def methods() -> dict[str, Answer]:
-    """Total variation as published, and of images >= 0, and what is learned from all phantoms, and from the first 3,200, 320 and 32."""
+    """Total variation as published, of images >= 0, and of a learned strength; networks of all phantoms, and of the first 3,200, 320 and 32."""
     classical = {
         "tv": Solve(Spec("tv_reconstruction", {"strength": 8.0}), num_steps=300),
         "tv_nonnegative": Solve(Spec("tv_reconstruction", {"strength": 7.0, "nonnegative": True}), num_steps=400),
     }
+    strength = Spec("learned_strength", {"make": Spec("tv_reconstruction"), "strength": 4.0, "max_steps": 300, "backward": "unroll"})
+    one_number = Train(Spec("supervised"), num_steps=60, batch_size=4, learning_rate=0.1, warmup_steps=0, ema_decay=0.8, log_every=5)
     unet = Spec("image_unet", {"features": 1, "width": 16, "last_scale": 0.0})
     step = Spec("cnn", {"features": 6, "last_scale": 0.0})
     return {
         **classical,
+        "tv_strength": Learned(strength, one_number),
         **from_shares("fbp_unet", Spec("post_processing", {"network": unet})),
         **from_shares("learned_gradient_descent", Spec("learned_gradient_descent", {"network": step, "num_iterations": 10})),
         **from_shares("learned_primal_dual", Spec("learned_primal_dual", {"primal": BLOCK, "dual": BLOCK})),

@@ -29,6 +29,7 @@ def get_config() -> Config:
         train=Train(loss=Spec("score_matching")),
         measure=measure,
         methods={"tv": base.methods["tv_nonnegative"], "learned_primal_dual": trained},
+        method="learned_primal_dual",
     )
     config = override(config, "methods.tv.solver.strength", "3.0")
     return override(config, "direct.cutoff", "1.0")

@@ -15,6 +15,7 @@ import re
 import runpy
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A public function of medjax by name, with its arguments; an argument may be a `Spec`, and an integer named `key` is a seed."""
+    """A public function of medjax by name, with its arguments: an integer named `key` is a seed, a `Spec` is what its function returns.
+
+    For a `Callable` it is the function itself where that wants arguments that the `Spec` does not have: they come with the call.
+    """
 
     name: str
     args: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -206,12 +210,8 @@ def nearest(name: str, names) -> str:
 def _modules() -> dict[str, str]:
     """File name -> module path, of every public thing in the folders of medjax."""
     root = importlib.import_module("medjax")
-    folders = [m.name for m in pkgutil.iter_modules(root.__path__) if m.ispkg]
-    found = {}
-    for folder in folders:
-        package = importlib.import_module(f"medjax.{folder}")
-        found.update({m.name: f"medjax.{folder}.{m.name}" for m in pkgutil.iter_modules(package.__path__)})
-    return found
+    packages = [importlib.import_module(f"medjax.{m.name}") for m in pkgutil.iter_modules(root.__path__) if m.ispkg]
+    return {m.name: f"{package.__name__}.{m.name}" for package in packages for m in pkgutil.iter_modules(package.__path__)}
 
 
 def locate(name: str):
@@ -240,11 +240,14 @@ def _told_as(name: str):
         raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
 
 
-def _resolve(name: str, value):
-    """An argument as its function takes it."""
-    if isinstance(value, Spec):
-        return build(value)
-    return jax.random.key(value) if name == "key" and isinstance(value, int) else value
+def _resolve(spec: Spec, name: str):
+    """An argument as the function of `spec` takes it."""
+    value = spec.args[name]
+    if not isinstance(value, Spec):
+        return jax.random.key(value) if name == "key" and isinstance(value, int) else value
+    parameters = inspect.signature(locate(value.name)).parameters.items()
+    wanted = [n for n, p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in value.args]
+    return bind(value) if wanted and Callable in _kinds(spec, name) else build(value)
 
 
 def build(spec: Spec, *first, **more):
@@ -270,7 +273,7 @@ def bind(spec: Spec):
     for name in spec.args:
         if name not in parameters:
             raise ConfigError(f"{spec.name} has no argument {name!r}; {nearest(name, parameters)}")
-    return functools.partial(fn, **{name: _resolve(name, value) for name, value in spec.args.items()})
+    return functools.partial(fn, **{name: _resolve(spec, name) for name in spec.args})
 
 
 def taken(spec: Spec, offered: dict[str, Any]) -> dict[str, Any]:
@@ -372,14 +375,10 @@ def _parsed(text: str, old, path: str, kinds: tuple):
 
 def _literal(text: str):
     """What `text` says in Python, nan and inf included; the text itself where it says nothing."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for read in (ast.literal_eval, float):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError):
+            return read(text)
+    return text
 
 
 def _first(text: str, value, path: str, kinds: tuple):

@@ -166,6 +166,26 @@ def test_build_tells_an_argument_of_the_wrong_kind():
         jax.eval_shape(lambda size: configs.build(Spec("uniform_views"), size), 3)
 
 
+def test_a_function_for_a_callable():
+    """It is called with what it lacks, and its overrides reach it; with nothing to wait for, and where no function is asked for, it is built."""
+    blurred = Spec("fbp", {"window": "hann"})
+    make = Spec("tv_reconstruction", {"nonnegative": True})
+    spec = Spec("learned_strength", {"make": make, "direct": blurred})
+    bound = configs.bind(spec).keywords
+    assert (bound["make"].func, bound["make"].keywords) == (configs.locate("tv_reconstruction"), {"nonnegative": True})
+    assert (bound["direct"].func, bound["direct"].keywords) == (configs.locate("fbp"), {"window": "hann"})
+    assert configs.bind(Spec("alista", {"weight": Spec("fbp")})).keywords["weight"].func is configs.locate("fbp")  # Callable or nothing
+    whole = configs.bind(Spec("explicit_score_matching", {"score_fn": Spec("algebra.scale", {"c": -2.0, "A": Spec("algebra.identity")})}))
+    assert whole.keywords["score_fn"](3.0) == -6.0  # an operator, which is a function
+    with pytest.raises(ConfigError, match="^gradient_descent: missing a required argument: 'value_fn'$"):
+        configs.build(Spec("explicit_score_matching", {"reconstruction": Spec("gradient_descent"), "score_fn": blurred}))
+    with pytest.raises(ConfigError, match="tv_reconstruction has no argument 'nonnegativ'; did you mean 'nonnegative'"):
+        configs.build(Spec("learned_strength", {"make": Spec("tv_reconstruction", {"nonnegativ": True}), "direct": blurred}))
+    for make, lacks in ((Spec("pnp_pgm"), "missing a required argument: 'denoise'"), (Spec("sirt"), ".*unexpected keyword argument 'strength'")):
+        with pytest.raises(ValueError, match=rf"^learned_strength calls make\(A, y, sigma_y, strength=...\): .*{lacks}"):
+            configs.build(Spec("learned_strength", {"make": make, "direct": blurred}))
+
+
 def test_unknown_names():
     """A name that is nowhere, an argument that is not taken, a config that is not there."""
     with pytest.raises(ConfigError, match="nothing in medjax is named 'parallel_bean'; did you mean 'parallel_beam'"):

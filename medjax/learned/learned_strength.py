@@ -1,5 +1,6 @@
 """The strength of a solver's regularisation, learned."""
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ def learned_strength(
     With the loss `supervised` it is bilevel learning of lambda.
 
     Args:
-      make: `(A, y, sigma_y, strength) -> Solver`, such as `tv_reconstruction`; what else it depends on is not differentiated.
+      make: `(A, y, sigma_y, strength=lambda) -> Solver`, such as `tv_reconstruction`, or in a config its `Spec`; what else it depends on, the
+        denoiser of a plug-and-play method, say, is bound before and not differentiated.
       direct: `(A, y) -> x`, the start.
       strength: lambda at first.
       tolerance: of the solver, on the relative change of a step.
@@ -34,20 +36,28 @@ def learned_strength(
       the implicit derivative is true.
 
     Raises:
-      ValueError: for a strength that is not positive.
+      ValueError: for a strength that is not positive, or a function that does not take these arguments alone.
 
     Reference:
       Kunisch & Pock (2013), A bilevel optimization approach for parameter learning in variational models, https://doi.org/10.1137/120882706
     """
     checks.positive(strength, "strength of learned_strength")
+    try:
+        inspect.signature(make).bind(None, None, None, strength=strength)
+    except TypeError as error:
+        raise ValueError(f"learned_strength calls make(A, y, sigma_y, strength=...): {error}") from error
+
+    def solver(theta):
+        A, y, sigma_y, chosen = theta
+        return make(A, y, sigma_y, strength=chosen)
 
     def init(key, A, y):
         return {"log_strength": jnp.asarray(math.log(strength), linalg.real_dtype(y))}
 
     def apply(params, A, y, sigma_y):
         theta = (A, y, sigma_y, jnp.exp(params["log_strength"]))
-        state = implicit.solution(lambda theta: make(*theta), theta, direct(A, y), tolerance=tolerance, max_steps=max_steps, backward=backward)
+        state = implicit.solution(solver, theta, direct(A, y), tolerance=tolerance, max_steps=max_steps, backward=backward)
         still = jax.lax.stop_gradient((theta, state))
-        return state.x, {"strength": theta[3], "change": make(*still[0]).step(still[1])[1].change}
+        return state.x, {"strength": theta[3], "change": solver(still[0]).step(still[1])[1].change}
 
     return Reconstruction(init, apply)
