@@ -158,7 +158,7 @@ def test_learned_strength_of_a_plug_and_play_prior(key):
     assert abs(np.log(found / best)) <= np.log(grid[1] / grid[0])
     assert 0.8 < found < 1.25  # 1 for infinitely many images; 4 of 256 correlated pixels spread by about a tenth
     told = made.apply({"log_strength": jnp.log(found)}, batch.A, batch.y[0], 0.7)[1]
-    assert told["strength"] == pytest.approx(found) and told["change"] <= 1e-8
+    assert told["strength"] == pytest.approx(found) and told["lower_residual"] <= 1e-8
 
 
 def test_learned_strength_of_total_variation(key):
@@ -186,6 +186,9 @@ def test_derivative_of_a_strength(key):
     slope = jax.jit(jax.grad(lambda p: supervised(made)(p, key, batch)[0]))(made.init(key, batch.A, y))["log_strength"]
     shrunk, rate = y / (1 + 0.2), -0.2 / (1 + 0.2) ** 2
     assert jnp.allclose(slope, jnp.mean(2 * (shrunk - x) * y * rate), rtol=1e-6)
+    for steps, converged in ((1000, 1), (3, 0)):
+        made = learned_strength(make, zero_filled, 0.8, 1e-6, steps)
+        assert jax.jit(made.apply)(made.init(key, batch.A, y), batch.A, y, 0.5)[1]["lower_converged"] == converged
 
 
 def test_alista_by_a_given_weight():
