@@ -44,5 +44,5 @@ def learned() -> dict[str, Answer]:
     train = Train(Spec("supervised"), num_steps=5000, batch_size=2, learning_rate=2e-3, warmup_steps=100, ema_decay=0.998)
     return {
         "variational_network": Learned(Spec("variational_network", {"refine": refine, "num_cascades": 6}), train),
-        "modl": Learned(Spec("modl", {"network": refine, "num_iterations": 4, "num_krylov": 6}), train),
+        "modl": Learned(Spec("modl", {"network": refine, "num_iterations": 4, "num_krylov": 10}), train),
     }
