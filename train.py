@@ -115,10 +115,10 @@ def _refuse_idle(arguments, method, field):
         path = word[2:].replace("-", "_").split(".")
         if path[0] == "train" and method:
             raise ValueError(f"{word} is of the prior's training; --{field}{word[7:]} is needed")
-        if path[0] == "methods" and path[1:2] != [method]:
-            raise ValueError(f"{word} is not of this training, {f'that of {method}' if method else 'the prior, for want of a --method'}")
-        if path in (["seed"], ["num_samples"], ["baseline"]):
-            raise ValueError(f"{word} changes no training" + f"; --{field}.seed is needed" * (path == ["seed"]))
+        if path[0] == "methods" and path[1:2] != [method] and path[2:3] == ["train"]:
+            raise ValueError(f"{word} is not of this training, that of {method or 'the prior, for want of a --method'}")
+        if path == ["seed"]:
+            raise ValueError(f"{word} changes no training; --{field}.seed is needed")
 
 
 def _finite(metrics):

@@ -2,7 +2,10 @@
 
 import gc
 import itertools
+import os
 import zlib
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle threads of several workers spin: a decomposition of .1 s took 24
 
 from compiler import compile_quickly
 
