@@ -12,10 +12,9 @@ optimistix: its L-BFGS with `ImplicitAdjoint` and conjugate gradients, at the lo
 for the linear solve, whose error is then like ours.
 adjoint: both from the solution and in one step, so that the linear solve is what is left; by itself optimistix searched on for 21 steps there.
 
-Measured by `PYTHONPATH=. taskset -c 0 python benchmarks/bilevel_gradient.py` on the code of 20c6fb1, AMD EPYC, one of 2 shared cores,
-jax 0.10.1, easy | hard: `implicit` 33 | 55 ms, 7.9 MiB for 1000 and for 10,000 steps, error 5.7e-6 | 3.9e-5. Unrolled 20 | 29 times as long,
-77 | 154 times as large; checkpointed 19 | 27 and 6.4 | 8.8 times. jfb with one step: cosine .66 | .88, length .18 | .15. optimistix takes
-.87 | .89 of our time, .84 | .85 for the adjoint alone: we are slower.
+Measured by `python benchmarks/bilevel_gradient.py` at da2f1ff, AMD EPYC, 2 idle cores, jax 0.10.1, easy | hard: `implicit` 22 | 39 ms, 7.8 MiB for
+1000 and for 10,000 steps, error 1.6e-5 | 3.3e-5. Unrolled 24 | 28 times as long, 78 | 155 times as large; checkpointed 23 | 30 and 6.5 | 8.9 times.
+jfb with one step: cosine .66 | .85, length .18 | .15. optimistix takes 1.04 | 1.01 of our time, .95 | .95 for the adjoint alone.
 """
 
 import functools
