@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax import checks
-from medjax.networks.conv3x3 import Conv3x3
+from medjax.networks.conv3x3 import Conv3x3, per_channel
 
 ACTIVATIONS = ("prelu", "relu", "leaky_relu", "silu")
 
@@ -60,5 +60,5 @@ def activate(module: CNN, h, i: int):
     """The nonlinearity after layer i of `module`, which holds the slopes of "prelu"."""
     if module.activation == "prelu":
         slope = module.param(f"slope_{i}", nn.initializers.constant(0.25), (h.shape[-1],))
-        return jnp.where(h > 0, h, slope[None, None] * h)
+        return jnp.where(h > 0, h, per_channel(slope, h.shape[:2]) * h)
     return {"relu": nn.relu, "leaky_relu": lambda h: nn.leaky_relu(h, 0.2), "silu": nn.silu}[module.activation](h)
