@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from medjax import checks
+from medjax.linalg import traced_once
 from medjax.networks.conv3x3 import Conv3x3, per_channel
 
 ACTIVATIONS = ("prelu", "relu", "leaky_relu", "silu")
@@ -60,5 +61,11 @@ def activate(module: CNN, h, i: int):
     """The nonlinearity after layer i of `module`, which holds the slopes of "prelu"."""
     if module.activation == "prelu":
         slope = module.param(f"slope_{i}", nn.initializers.constant(0.25), (h.shape[-1],))
-        return jnp.where(h > 0, h, per_channel(slope, h.shape[:2]) * h)
+        return prelu(h, slope)
     return {"relu": nn.relu, "leaky_relu": lambda h: nn.leaky_relu(h, 0.2), "silu": nn.silu}[module.activation](h)
+
+
+@traced_once
+def prelu(h, slope):
+    """h where it is positive, and `slope` times h elsewhere; `[h, w, c]` and `[c]`."""
+    return jnp.where(h > 0, h, per_channel(slope, h.shape[:2]) * h)

@@ -28,7 +28,13 @@ class Conv3x3(nn.Module):
         """h `[h, w, c]`."""
         kernel = self.param("kernel", self.kernel_init, (3, 3, h.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return conv3x3(h, kernel.astype(h.dtype)) + per_channel(bias.astype(h.dtype), h.shape[:2])
+        return biased(conv3x3(h, kernel.astype(h.dtype)), bias.astype(h.dtype))
+
+
+@traced_once
+def biased(h, bias):
+    """`h + bias`, `[h, w, c]` and `[c]`."""
+    return h + per_channel(bias, h.shape[:2])
 
 
 def per_channel(v, shape):
