@@ -39,3 +39,8 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/mri_reconstruction.py
 	$(BIN)/python benchmarks/plug_and_play.py
 	$(BIN)/python benchmarks/choosing_a_baseline.py
+	$(BIN)/python benchmarks/bilevel_gradient.py
+	$(BIN)/python benchmarks/learned_regularisers.py
+	$(BIN)/python benchmarks/learned_training.py
+	$(BIN)/python benchmarks/raki.py
+	$(BIN)/python benchmarks/automap_shift.py
