@@ -189,6 +189,8 @@ def test_derivative_of_a_strength(key):
     for steps, converged in ((1000, 1), (3, 0)):
         made = learned_strength(make, zero_filled, 0.8, 1e-6, steps)
         assert jax.jit(made.apply)(made.init(key, batch.A, y), batch.A, y, 0.5)[1]["lower_converged"] == converged
+    unrolled = learned_strength(make, zero_filled, 0.8, 1e-6, 3, "unroll")
+    assert "lower_converged" not in unrolled.apply(unrolled.init(key, batch.A, y), batch.A, y, 0.5)[1]  # its derivative is true after 3 steps, too
 
 
 def test_alista_by_a_given_weight():

@@ -32,9 +32,9 @@ def learned_strength(
         strength (total variation of 9 x 9 pixels: 0.013 of the derivative).
 
     Returns:
-      A `Reconstruction`; it tells the `strength` and, for `implicit.trouble`, `lower_residual`, the relative change that one more step would make,
-      and `lower_converged`, whether that is at most twice the tolerance, for changes need not fall at every step. Only then is the implicit
-      derivative true.
+      A `Reconstruction`; it tells the `strength`, `lower_residual`, the relative change that one more step would make, and, for
+      `implicit.trouble`, `lower_converged`, whether that is at most twice the tolerance, for changes need not fall at every step. Only then is the
+      implicit derivative true; unrolled steps have a true one wherever they end, and are not judged.
 
     Raises:
       ValueError: for a strength that is not positive, or a function that does not take these arguments alone.
@@ -60,6 +60,7 @@ def learned_strength(
         state = implicit.solution(solver, theta, direct(A, y), tolerance=tolerance, max_steps=max_steps, backward=backward)
         still = jax.lax.stop_gradient((theta, state))
         change = solver(still[0]).step(still[1])[1].change
-        return state.x, {"strength": theta[3], "lower_residual": change, "lower_converged": (change <= 2 * tolerance).astype(change.dtype)}
+        judged = {} if backward == "unroll" else {"lower_converged": (change <= 2 * tolerance).astype(change.dtype)}
+        return state.x, {"strength": theta[3], "lower_residual": change, **judged}
 
     return Reconstruction(init, apply)
