@@ -38,7 +38,7 @@ def get_config() -> Config:
         measure=Measure("ct", Spec("parallel_beam", beam), Spec("relative_noise", {"level": 0.025}), simulator),
         direct=Spec("fbp", {"window": "hann", "cutoff": 0.8}),
         methods=methods(),
-        method="learned_primal_dual_32",
+        method="learned_primal_dual_320",
     )
 
 
