@@ -23,7 +23,8 @@ def drawn(request, key, monkeypatch):
     jax.clear_caches()
     rows, width, c, features = request.param
     shapes = ((rows, width, c), (3, 3, c, features)) * 2 + ((rows, width, features),)
-    return [jax.random.normal(k, shape, jnp.float64) for k, shape in zip(jax.random.split(key, 5), shapes, strict=True)]
+    yield [jax.random.normal(k, shape, jnp.float64) for k, shape in zip(jax.random.split(key, 5), shapes, strict=True)]
+    jax.clear_caches()  # traces with such strips
 
 
 def test_derivatives_are_those_of_the_plain_convolution(drawn):
