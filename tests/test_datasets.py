@@ -136,8 +136,8 @@ def test_parts_of_fastmri(tmp_path):
             write_fastmri(tmp_path / f"singlecoil_{part}" / f"{name}.h5", truths[part, name])
     found = singlecoil_files(str(tmp_path))
     assert found.num == {"train": 6, "validation": 60, "test": 6}
-    images, data = batch(found, "test", [1, 5])
-    assert data is None and images.shape == (2, 12, 10) and images.dtype == np.complex64
+    images, data, label = batch(found, "test", [1, 5])
+    assert data is None and label is None and images.shape == (2, 12, 10) and images.dtype == np.complex64
     for image, (name, place) in zip(images, (("u", 1), ("v", 2)), strict=True):
         full = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(truths["val", name][place]), norm="ortho"))[6:18, 5:15]
         assert np.allclose(image, full / 1.5, rtol=0, atol=1e-6)
@@ -148,7 +148,7 @@ def test_parts_of_fastmri(tmp_path):
 def test_parts_of_lodopab(tmp_path):
     write_lodopab(tmp_path, part="validation")
     found = files(str(tmp_path))
-    images, data = batch(found, "validation", [5, 6])
+    images, data, _ = batch(found, "validation", [5, 6])
     assert found.num["train"] == 35820 and images.shape == (2, 362, 362) and data is not None and data.shape == (2, 1000, 513)
     image, sinogram = lodopab(tmp_path, "validation", 5)
     assert np.array_equal(data[0], sinogram) and np.allclose(images[0] / 1000 + 1, image, rtol=0, atol=1e-6)

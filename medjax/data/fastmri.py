@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data.files import Files
+from medjax.data.files import Files, Stored
 from medjax.data.hdf5_slices import hdf5_slices, num_slices
 from medjax.data.scan import InputError, reason
 
@@ -103,7 +103,7 @@ def singlecoil_files(folder: str) -> Files:
         image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(found.kspace), norm="ortho"))
         top, left = ((full - size) // 2 for full, size in zip(image.shape, found.recon_size, strict=True))
         image = image[top : top + found.recon_size[0], left : left + found.recon_size[1]] / most
-        return image.astype(np.complex64), None
+        return Stored(image.astype(np.complex64))
 
     return Files({part: counts[-1] if counts else 0 for part, counts in ends.items()}, read)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.files import Files
+from medjax.data.files import Files, Stored
 from medjax.data.hdf5_slices import hdf5_slices
 from medjax.data.scan import InputError
 
@@ -75,6 +75,6 @@ def files(folder: str) -> Files:
 
     def read(part, index):
         image, sinogram = lodopab(folder, part, index)
-        return 1000 * (image - 1), sinogram
+        return Stored(1000 * (image - 1), sinogram)
 
     return Files(NUM_SLICES, read)

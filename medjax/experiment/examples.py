@@ -16,7 +16,7 @@ def images(config: configs.Config, train: configs.Train, A) -> Callable:
     """`key -> x [batch_size, ...]`, images of the training set as networks see them; A is the config's operator."""
     if config.files:
         read = _chosen(config, train, A)
-        return lambda key: encoded(config, *read(key))[0]
+        return lambda key: read(key).image
     image = _image(config, train)
     found = jax.eval_shape(image, jax.random.key(0)).shape
     if found != config.prior.shape:
@@ -34,7 +34,7 @@ def examples(config: configs.Config, train: configs.Train, A) -> Callable:
 
     def draw(source, key):
         key_choice, key_noise = jax.random.split(key)
-        return measured(source, key_noise, *encoded(config, *read(key_choice)))
+        return measured(source, key_noise, *read(key_choice)[:2])
 
     return draw
 
@@ -47,7 +47,7 @@ def validation(config: configs.Config, num: int, A) -> Callable:
         return jax.jit(lambda source: jax.lax.map(lambda key: unlimited(source, key), keys, batch_size=4))
     files, measured = opened(config, A), jax.jit(_measured(config))
     places = spread(files, "validation", min(num, files.num["validation"]))
-    return lambda source: measured(source, validation_key(0), *encoded(config, *batch(files, "validation", places)))
+    return lambda source: measured(source, validation_key(0), *encoded(config, batch(files, "validation", places))[:2])
 
 
 def _image(config, train):
@@ -79,12 +79,41 @@ def _example(config, image):
 
 
 def _chosen(config, train, A):
-    """`key -> (images, data or None)` of the training part, the first `num_images` of it where the training says so."""
-    if train.augment:
-        raise configs.ConfigError(f"train.augment is {train.augment[0].name}, which changes generated images; files take none")
+    """`key -> Stored`, a batch of the training part as networks see it, of the first `num_images` of it where the training says so."""
     files = opened(config, A)
     num = min(files.num["train"], train.num_images or files.num["train"])
-    return lambda key: batch(files, "train", np.asarray(jax.random.randint(key, (train.batch_size,), 0, num)))
+    if train.augment and files.read("train", 0).data is not None:
+        raise configs.ConfigError(f"train.augment is {train.augment[0].name}, which changes images; the data of {config.files.name} would not follow")
+
+    @jax.jit
+    def augmented(key, images):
+        def one(key, image):
+            draw = _once(image)
+            for spec in train.augment:
+                draw = configs.build(spec, draw)
+            return draw(key)
+
+        return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+    def read(key):
+        key_choice, key_change = (key, None) if not train.augment else jax.random.split(key)
+        found = batch(files, "train", np.asarray(jax.random.randint(key_choice, (train.batch_size,), 0, num)))
+        return encoded(config, found._replace(image=augmented(key_change, found.image)) if train.augment else found)
+
+    return read
+
+
+def _once(image):
+    """`key -> image`, a draw of a file: an augmentation that draws again would get the same one."""
+    calls = []
+
+    def draw(key):
+        calls.append(key)
+        if len(calls) > 1:
+            raise configs.ConfigError("train.augment has a function of several images, for generated ones; files take those of one image")
+        return image
+
+    return draw
 
 
 def _measured(config):

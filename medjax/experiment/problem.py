@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax import checks
 from medjax import config as configs
-from medjax.data.files import Files, batch, spread
+from medjax.data.files import Files, Stored, batch, spread
 from medjax.data.fit import fit
 from medjax.data.scan import InputError
 
@@ -104,7 +104,7 @@ def opened(config: configs.Config, A) -> Files:
 
     def read(part, index):
         found = stored.read(part, index)
-        for what, one, other in zip(("image", "data"), found, first, strict=True):
+        for what, one, other in zip(Stored._fields, found, first, strict=True):
             if np.shape(one) != np.shape(other):
                 raise InputError(
                     f"example {index} of {part}", f"has {what} of {list(np.shape(one))}; {list(np.shape(other))}, those of the first one, are needed"
@@ -112,7 +112,7 @@ def opened(config: configs.Config, A) -> Files:
         return found
 
     files = stored._replace(read=read)
-    x, y = encoded(config, *batch(files, "train", [0]))
+    x, y, _ = encoded(config, batch(files, "train", [0]))
     wanted = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, x.dtype))
     pairs = [("prior.shape takes images", config.prior.shape, x[0])]
     pairs += [("measure.operator gives data", wanted.shape, y[0])] if y is not None else []
@@ -122,14 +122,14 @@ def opened(config: configs.Config, A) -> Files:
     return files
 
 
-def encoded(config: configs.Config, images, data):
-    """`(x [n, ...], y [n, ...] or None)`, images of files as networks see them."""
-    return jax.vmap(configs.build(config.prior.units).encode)(jnp.asarray(images)), None if data is None else jnp.asarray(data)
+def encoded(config: configs.Config, stored: Stored) -> Stored:
+    """A batch of files, images as networks see them."""
+    return jax.tree.map(jnp.asarray, stored._replace(image=jax.vmap(configs.build(config.prior.units).encode)(jnp.asarray(stored.image))))
 
 
 def example(config: configs.Config, files: Files, part: str, index):
     """`(x, y or None)`, one of files."""
-    x, y = encoded(config, *batch(files, part, [index]))
+    x, y, _ = encoded(config, batch(files, part, [index]))
     return x[0], None if y is None else y[0]
 
 

@@ -1,0 +1,122 @@
+"""Stacks of images in NumPy's `.npz` or in zarr: what most people have once they have made their data ready."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medjax.data.arrays import load_arrays
+from medjax.data.files import PARTS, Files, Stored, split_subjects
+from medjax.data.scan import SMALLEST, InputError, reason
+
+_BESIDE = ("label", "subject", "data")
+
+
+def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1) -> Files:
+    """Examples of arrays `train_image`, `validation_image` and `test_image` `[n, h, w]` or `[n, h, w, c]`, as far as the files hold them.
+
+    Beside each may stand `PART_label` `[n]`, whole numbers from 0, `PART_subject` `[n]` and `PART_data` `[n, ...]`, measured data. Where no file has
+    a validation part, all examples of the last subjects by name are that.
+
+    Args:
+      folder: of the files.
+      paths: names of `.npz` files or `.zarr` folders; `NAME:ARRAY` takes all images of that array, of one subject, for training.
+      lowest: images are clipped to this from below; -1000 for CT in HU, whose fields of view are padded with less.
+      validation: share of the subjects of training that are for validation, where the files do not tell.
+
+    Returns:
+      `Files`; `.npz` files are held in memory, zarr is read as it is asked for.
+
+    Raises:
+      InputError: for files that are missing, damaged or hold no such arrays, and for a subject that is both trained on and tested on.
+    """
+    if isinstance(paths, str) or not paths:
+        raise InputError(folder, f"paths is {paths!r}; a tuple of at least one file is needed")
+    found = {part: [] for part in PARTS}
+    for name in paths:
+        for part, stack in _stacks(Path(folder), name).items():
+            found[part].append(stack)
+    if not found["train"]:
+        raise InputError(folder, f"{', '.join(paths)} hold no train_image; images to train on are needed")
+    _disjoint(folder, found)
+    places = {part: [(stack, i) for stack in stacks for i in range(len(stack["image"]))] for part, stacks in found.items()}
+    if not places["validation"] and validation:
+        split = [split_subjects(stack["subject"], validation if stack["told"] else 0) for stack in found["train"]]
+        chosen = np.concatenate(split)
+        places["validation"] = [place for place, taken in zip(places["train"], chosen, strict=True) if taken]
+        places["train"] = [place for place, taken in zip(places["train"], chosen, strict=True) if not taken]
+
+    def read(part, index):
+        stack, i = places[part][index]
+        image = np.asarray(stack["image"][i])
+        image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
+        if not np.isfinite(image).all():
+            raise InputError(stack["path"], f"image {i} of {stack['name']} holds NaN or infinite values; all must be finite")
+        image = image if lowest is None else np.maximum(image, np.float32(lowest))
+        label = np.int32(stack["label"][i]) if "label" in stack else None
+        return Stored(image, np.asarray(stack["data"][i]) if "data" in stack else None, label)
+
+    return Files({part: len(each) for part, each in places.items()}, read)
+
+
+def _stacks(folder, name):
+    """part -> arrays of a file, by what they are: `image`, `label`, `subject`, `data`."""
+    file, _, array = name.partition(":")
+    path = folder / file
+    arrays = _opened(path)
+    if array:
+        if array not in arrays:
+            raise InputError(path, f"holds {', '.join(sorted(arrays)) or 'nothing'}; an array {array!r} is needed")
+        return {"train": _checked(path, array, {"image": arrays[array]})}
+    found = {}
+    for part in PARTS:
+        if f"{part}_image" in arrays:
+            beside = {what: arrays[f"{part}_{what}"] for what in _BESIDE if f"{part}_{what}" in arrays}
+            found[part] = _checked(path, f"{part}_image", {"image": arrays[f"{part}_image"], **beside})
+    if not found:
+        raise InputError(path, f"holds {', '.join(sorted(arrays)) or 'nothing'}; train_image, validation_image or test_image is needed")
+    return found
+
+
+def _opened(path):
+    """All arrays of a file by name; those of zarr are not read yet."""
+    if path.suffix != ".zarr":
+        if not path.is_file():
+            raise InputError(path, "no such file; a .npz file or a .zarr folder is needed")
+        arrays = load_arrays(path)
+        if isinstance(arrays, np.ndarray):
+            raise InputError(path, "is a single array; a .npz with arrays of names is needed")
+        return arrays
+    try:
+        import zarr
+    except ImportError:
+        raise InputError(path, "is zarr, which needs the package zarr: pip install zarr") from None
+    try:
+        return {name: array for name, array in zarr.open_group(path, mode="r").arrays()}
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is no whole zarr group ({reason(error)})") from None
+
+
+def _checked(path, name, arrays):
+    """The arrays of a part, each of one entry an image; without subjects all are of one."""
+    image = arrays["image"]
+    if len(image.shape) not in (3, 4) or image.dtype.kind not in "iufc" or not len(image) or min(image.shape[1:3]) < SMALLEST:
+        found = f"{name} has shape {list(image.shape)} of {image.dtype}"
+        raise InputError(path, f"{found}; numbers [n, h, w] or [n, h, w, c] of at least {SMALLEST} x {SMALLEST} pixels are needed")
+    for what, array in arrays.items():
+        if not array.shape or len(array) != len(image):
+            raise InputError(path, f"{name} has {len(image)} images and their {what} shape {list(array.shape)}; one entry an image is needed")
+    if "label" in arrays:
+        labels = np.asarray(arrays["label"])
+        if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.min() < 0:
+            raise InputError(path, f"the labels of {name} are {labels.dtype} {list(labels.shape)}; whole numbers from 0, [n], are needed")
+    subject = np.asarray(arrays.get("subject", np.zeros(len(image), int))).astype(str)
+    return arrays | {"path": path, "name": name, "told": "subject" in arrays, "subject": np.array([f"{path.name} {one}" for one in subject])}
+
+
+def _disjoint(folder, found):
+    """InputError where a subject is in two parts."""
+    subjects = {part: {str(one) for stack in stacks if stack["told"] for one in stack["subject"]} for part, stacks in found.items()}
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        both = sorted(subjects[one] & subjects[other])
+        if both:
+            raise InputError(folder, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed")
