@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medjax.config import bind, build, override
+from medjax.config import bind, build
 from medjax.data.files import spread
 from medjax.data.read import read_stack
 from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods, explanation, troubles
@@ -31,6 +31,7 @@ from medjax.experiment.record import to_json
 from medjax.experiment.sweep import COLUMNS as SWEEP_COLUMNS
 from medjax.experiment.sweep import evaluation_key, read_sweep, tuned, validation_key
 from medjax.metrics.confidence_interval import confidence_interval
+from medjax.override import override
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.curve import curve
 from medjax.report.table import markdown_table, method_table

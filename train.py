@@ -3,6 +3,10 @@
 Without a method the config's prior is trained, from images alone; a method is one of the config's learned reconstructions.
 Runs on from the last checkpoint in the output folder. Writes there `config.json`, `log.jsonl`, `checkpoints/`, `sheets/*.png` and
 `weights.safetensors`, the averaged weights that `sample.py` reads.
+
+SIGTERM and SIGINT end it after the step it is in, saved, with status 143 and 130. The same command goes on from there, after a kill from the last
+checkpoint, and ends at the same weights, on other devices up to rounding. Each batch is spread over all devices of all processes, which find each
+other as `medjax/training/cluster.py` says.
 """
 
 import signal
@@ -21,92 +25,175 @@ from medjax.experiment.task import task
 from medjax.implicit import trouble
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import sheet
-from medjax.training import checkpoint, log
-from medjax.training.state import batch_key, initial_state, make_optimizer, train_step
+from medjax.training import checkpoint, cluster, log, mesh
+from medjax.training.flops import speed, train_flops
+from medjax.training.state import initial_state, make_optimizer, train_step
 from medjax.training.weights import load_weights, save_weights
 
 
 def main(arguments):
     """Train what the command line names."""
+    cluster.join()
     options, config = parse(arguments, __doc__, {"output": "", "method": ""})
     field = f"methods.{options.method}.train" if options.method else "train"
     _refuse_idle(arguments, options.method, field)
     work = task(config, options.method)
     settings, output = work.settings, Path(options.output or f"out/train/{work.name}")
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm, settings.turns)
-    key = jax.random.key(settings.seed)
-    params = jax.jit(work.initialise)(key)
-    if settings.initial:
-        params = jax.tree.map(jnp.asarray, load_weights(located(settings.initial), params))
-    state = initial_state(params, optimizer)
-    if (output / "weights.safetensors").is_file():
-        load_weights(output / "weights.safetensors", params)  # refuses a folder of another network before anything is touched
-    if (output / "config.json").is_file() and checkpoint.any_saved(output / "checkpoints"):
-        changed = of_training((output / "config.json").read_text(), config, options.method)
-        if changed:
-            raise ValueError(f"{output} holds a training with another {changed}; another --output is needed")
-    prepare_folder(output / "sheets")
-    with checkpoint.open_checkpoints(output / "checkpoints") as manager:
-        state = checkpoint.restore(manager, state)
-    with write_atomically(output / "config.json") as path:
-        Path(path).write_text(to_json(config) + "\n")
-    log.append(output / "log.jsonl", event="start", versions=versions())
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    size = f"{num_params / 1e6:.2f} M parameters, images {list(config.prior.shape)}"
-    print(f"{work.name}: {size}, {settings.num_steps} steps of {settings.batch_size}, in {output}")
-    if int(state.step):
-        print(f"goes on from step {int(state.step)}" + f", not from {settings.initial}" * bool(settings.initial))
+    grid = mesh.device_mesh(settings.num_shards, settings.batch_size)
+    everywhere, over = mesh.replicated(grid), mesh.batch_sharding(grid)
+    key, source = mesh.spread(jax.random.key(settings.seed), everywhere), mesh.spread(work.source, everywhere)
+    state, shardings = _initial(work, optimizer, grid, key)
+    _prepare(output, config, options.method, state.params)
+    kept = output / "checkpoints", settings.keep, settings.keep_best
+    with checkpoint.open_checkpoints(*kept) as manager:
+        state, host, skipped = checkpoint.restore(manager, state)
+    first = int(state.step)
+    _begin(output, config, work, state, skipped)
 
-    step = jax.jit(train_step(work.loss_fn, optimizer, settings.ema_decay), donate_argnums=1)
+    steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched)
+    step, look = jax.jit(steps, donate_argnums=1, out_shardings=(shardings, everywhere)), _looker(output, work, source, over)
+    look(state.ema, first, host.get("owed", []))  # what a stop left no time for
     stop = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.append(number))
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with checkpoint.open_checkpoints(output / "checkpoints") as manager, Progress(*columns) as bar:
-        first = int(state.step)
+    with checkpoint.open_checkpoints(*kept) as manager, Progress(*columns, disable=not cluster.first()) as bar:
         row = bar.add_task("train", total=settings.num_steps, completed=first, rate="")
-        clock, losses, warned = time.perf_counter(), [], False
-        for i in range(first, settings.num_steps):
-            batch = work.draw(work.source, batch_key(key, i))
+        losses, stream, warned = host.get("losses", []), work.stream(source, key, first, over), False
+        flops, clock, waited, timed = None, time.perf_counter(), 0.0, 0
+        for done in range(first + 1, settings.num_steps + 1):
+            begun = time.perf_counter()
+            batch = next(stream)
+            waited, timed = waited + time.perf_counter() - begun, timed + 1
+            flops = train_flops(work.loss_fn, state.params, key, batch) if flops is None else flops
             state, metrics = step(key, state, batch)
             losses.append(metrics)
-            done = i + 1
-            stopping = bool(stop)  # read once: a signal between two reads would end the run unsaved
-            last = done == settings.num_steps or stopping
-            logging, saving = done % settings.log_every == 0 or done == settings.num_steps, done % settings.checkpoint_every == 0 or last
+            ended = done == settings.num_steps
+            stopping = _stopping(stop, done, settings)
+            logging, saving = done % settings.log_every == 0 or ended, done % settings.checkpoint_every == 0 or ended or bool(stopping)
             if (logging or saving) and not _finite(metrics):
                 at, metrics = next((done - len(losses) + k, m) for k, m in enumerate(losses, 1) if not _finite(m))  # the rest holds its NaN
                 found = f"the loss is {metrics['loss']}, the norm of its gradient {metrics['grad_norm']} at step {at}"
-                batch = work.draw(work.source, batch_key(key, at - 1))
+                batch = next(work.stream(source, key, at - 1, over))
                 raise ValueError(f"{found}; {trouble(metrics) or _advice(metrics, batch, field, settings)}")
             if logging:
-                means = {name: float(np.mean([m[name] for m in losses])) for name in metrics}
-                rate = settings.batch_size * len(losses) / (time.perf_counter() - clock)
+                means = {name: float(np.mean([float(m[name]) for m in losses])) for name in metrics}
                 found = trouble(means)
                 if found and settings.strict:
                     raise ValueError(f"step {done}: {found}")
                 if found and not warned:
                     bar.console.print(f"step {done}: {found}", soft_wrap=True, highlight=False)
                     warned = True
-                log.append(output / "log.jsonl", step=done, images_per_second=round(rate, 2), **means)
-                bar.update(row, completed=done, rate=f"loss {means['loss']:.4f}  {rate:.1f} images/s")
-                clock, losses = time.perf_counter(), []
+                rates = speed(settings.batch_size * timed, flops * timed, time.perf_counter() - clock, waited)
+                _log(output, step=done, **rates, **means)
+                bar.update(row, completed=done, rate=f"loss {means['loss']:.4f}  {rates['images_per_second']:.1f} images/s")
+                losses, clock, waited, timed = [], time.perf_counter(), 0.0, 0
+            due = _due(done, settings)
+            told = {} if stopping else look(state.ema, done, due)
             if saving:
-                checkpoint.save(manager, state)
-                save_weights(output / "weights.safetensors", state.ema, {"config": to_json(config), "step": str(done), "versions": str(versions())})
-            if done % settings.sheet_every == 0 or last:
-                images, told = work.show(state.ema, work.source)
-                sheet(output / "sheets" / f"{done:07d}.png", np.asarray(images), unit=work.unit)
-                if told:
-                    log.append(output / "log.jsonl", step=done, **{name: float(value) for name, value in told.items()})
+                ema = mesh.whole(state.ema)
+                if cluster.first():
+                    save_weights(output / "weights.safetensors", ema, {"config": to_json(config), "step": str(done), "versions": str(versions())})
+                floats = [{name: float(value) for name, value in m.items()} for m in losses]
+                checkpoint.save(manager, state, {"losses": floats, "owed": due if stopping else []}, told)
             if stopping:
                 bar.stop()
-                manager.wait_until_finished()
-                print(f"stopped by signal {stop[0]} after step {done}; the same command goes on from there")
-                return 128 + stop[0]
-    print(f"weights: {output / 'weights.safetensors'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
+                checkpoint.finish(manager)
+                print(f"stopped by signal {stopping} after step {done}; the same command goes on from there")
+                return 128 + stopping
+        checkpoint.finish(manager)
+    if cluster.first():
+        print(f"weights: {output / 'weights.safetensors'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
     return 0
+
+
+def _initial(work, optimizer, grid, key):
+    """The state before the first step, over the devices, and where each of its arrays lives."""
+
+    def make(key):
+        return initial_state(work.initialise(key), optimizer)
+
+    shardings = mesh.state_sharding(grid, jax.eval_shape(make, key))
+    state = jax.jit(make, out_shardings=shardings)(key)
+    if work.settings.initial:
+        params = load_weights(located(work.settings.initial), state.params)
+        state = state._replace(params=mesh.spread(params, shardings.params), ema=mesh.spread(params, shardings.ema))
+    return state, shardings
+
+
+def _prepare(output, config, method, params):
+    """The folder, unless something in it is of another training."""
+    if (output / "weights.safetensors").is_file():
+        load_weights(output / "weights.safetensors", params)
+    if (output / "config.json").is_file() and checkpoint.any_saved(output / "checkpoints"):
+        changed = of_training((output / "config.json").read_text(), config, method)
+        if changed:
+            raise ValueError(f"{output} holds a training with another {changed}; another --output is needed")
+    if cluster.first():
+        prepare_folder(output / "sheets")
+    cluster.agreed(0)
+
+
+def _begin(output, config, work, state, skipped):
+    """What is written and said before the first step."""
+    if not cluster.first():
+        return
+    log.rewind(output / "log.jsonl", int(state.step))
+    with write_atomically(output / "config.json") as path:
+        Path(path).write_text(to_json(config) + "\n")
+    device = jax.devices()[0].device_kind
+    log.append(output / "log.jsonl", event="start", versions=versions(), devices=jax.device_count(), kind=device, from_step=int(state.step))
+    for line in skipped:
+        print(line)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    size = f"{num_params / 1e6:.2f} M parameters, images {list(config.prior.shape)}"
+    spread = f" on {jax.device_count()} devices" * (jax.device_count() > 1)
+    print(f"{work.name}: {size}, {work.settings.num_steps} steps of {work.settings.batch_size}{spread}, in {output}")
+    if int(state.step):
+        print(f"goes on from step {int(state.step)}" + f", not from {work.settings.initial}" * bool(work.settings.initial))
+
+
+def _due(done, settings):
+    """What there is to look at after a step."""
+    ended = done == settings.num_steps
+    return ["validation"] * (ended or done % settings.checkpoint_every == 0) + ["sheet"] * (ended or done % settings.sheet_every == 0)
+
+
+def _looker(output, work, source, over):
+    """`(ema, done, due) -> {"validation_loss": value}` over images that are never trained on, always the same; a sheet is drawn."""
+    settings = work.settings
+    loss_fn = jax.jit(lambda params, key, batch: work.loss_fn(params, key, batch)[0])
+    num = -(-settings.num_validation // settings.batch_size)
+    keys = jax.random.split(jax.random.key(settings.seed + 1), max(num, 1))
+
+    def look(ema, done, due):
+        told = {}
+        if "validation" in due and num:
+            told["validation_loss"] = float(np.mean([loss_fn(ema, keys[i], work.held_out(source, i, over)) for i in range(num)]))
+        _log(output, step=done, **told)
+        if "sheet" in due:
+            images, found = mesh.whole(work.show(ema, source))
+            if cluster.first():
+                sheet(output / "sheets" / f"{done:07d}.png", np.asarray(images), unit=work.unit)
+            _log(output, step=done, **{name: float(value) for name, value in found.items()})
+        return told
+
+    return look
+
+
+def _stopping(stop, done, settings):
+    """The signal to stop by, 0 without one; read once a step, and by many processes where they meet."""
+    if jax.process_count() == 1 or done % settings.log_every == 0:
+        return cluster.agreed(stop[0] if stop else 0)
+    return 0
+
+
+def _log(output, **record):
+    """A line of the log, of what there is to tell beside the step."""
+    if cluster.first() and len(record) > 1:
+        log.append(output / "log.jsonl", **record)
 
 
 def _refuse_idle(arguments, method, field):

@@ -1,8 +1,8 @@
 """Score prior of real chest and abdomen CT slices, 256 px over 400 mm, and a scan of 60 views at 5 % of the dose (500 photons a ray).
 
-Its images are 64 slices of 38 people of TCGA-LUAD, of which those of 4 people are for validation, and 92 of one of LIDC-IDRI (both of TCIA, CC BY 3.0):
-arrays `train_image`, `train_subject`, `test_image`, `test_subject` and `slices256` [HU] in two `.npz` files of the folder. So few would be learned by
-heart: the network begins as the one that knows generated chests, and images are mirrored, moved, bent and stretched in HU.
+Its images are 64 slices of 38 people of TCGA-LUAD, of which those of 4 people are for validation, and 92 slices of one person of LIDC-IDRI (both
+of TCIA, CC BY 3.0): arrays `train_image`, `train_subject`, `test_image`, `test_subject` and `slices256` [HU] in two `.npz` files of the folder. So
+few would be learned by heart: the network begins as the one that knows generated chests, and images are mirrored, moved, bent and stretched in HU.
 
 python train.py configs/ct_chest.py --files.folder FOLDER
 python evaluate.py configs/ct_chest.py --files.folder FOLDER --num-images 15

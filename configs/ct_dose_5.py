@@ -4,7 +4,8 @@ python evaluate.py configs/ct_dose_5.py
 """
 
 from configs.ct_low_dose import get_config as ct_low_dose
-from medjax.config import Config, override
+from medjax.config import Config
+from medjax.override import override
 
 
 def get_config() -> Config:

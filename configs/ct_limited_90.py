@@ -4,7 +4,8 @@ python evaluate.py configs/ct_limited_90.py
 """
 
 from configs.ct_limited_angle import get_config as ct_limited_angle
-from medjax.config import Config, override
+from medjax.config import Config
+from medjax.override import override
 
 
 def get_config() -> Config:

@@ -4,7 +4,8 @@ python evaluate.py configs/ct_sparse_23.py
 """
 
 from configs.ct_torso import get_config as ct_torso
-from medjax.config import Config, override
+from medjax.config import Config
+from medjax.override import override
 
 
 def get_config() -> Config:

@@ -10,7 +10,8 @@ import dataclasses
 
 from configs.dival_ellipses import SIZE
 from configs.dival_ellipses import get_config as dival_ellipses
-from medjax.config import Config, Spec, Train, override
+from medjax.config import Config, Spec, Train
+from medjax.override import override
 
 
 def get_config() -> Config:

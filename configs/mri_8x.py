@@ -4,7 +4,8 @@ python evaluate.py configs/mri_8x.py
 """
 
 from configs.mri_brain import get_config as mri_brain
-from medjax.config import Config, override
+from medjax.config import Config
+from medjax.override import override
 
 
 def get_config() -> Config:

@@ -8,7 +8,8 @@ import dataclasses
 
 from configs.mri_brain import decomposed
 from configs.mri_brain import get_config as mri_brain
-from medjax.config import Answer, Config, Learned, Spec, Train, override
+from medjax.config import Answer, Config, Learned, Spec, Train
+from medjax.override import override
 
 TUNED = {
     "tv.solver.strength": "8",

@@ -5,7 +5,8 @@ python train.py configs/mri_coils_8x.py --method variational_network
 """
 
 from configs.mri_coils import get_config as mri_coils
-from medjax.config import Config, override
+from medjax.config import Config
+from medjax.override import override
 
 CHANGES = {
     "measure.operator.A.mask.acceleration": "8",

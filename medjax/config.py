@@ -1,9 +1,8 @@
 """Experiments as frozen dataclasses: what runs is a tree of names and numbers, kept beside its results.
 
-A `Spec` names a public function by its file name; `build` finds it under medjax/ by that path. Overrides are dotted paths into the tree.
+A `Spec` names a public function by its file name; `build` finds it under medjax/ by that path. `medjax.override` changes single fields.
 """
 
-import ast
 import contextlib
 import dataclasses
 import difflib
@@ -70,6 +69,9 @@ class Train:
     initial: weights to start from.
     turns: group of weights -> its steps, of groups that are updated in turn (an adversarial pair); empty where all are at once.
     strict: stop where a lower problem was not solved, has no minimum or an indefinite Hessian (`implicit.trouble`); else that is printed once.
+    accumulate: parts of a batch, one after the other in memory. num_shards: devices that hold a copy of the weights together.
+    num_workers: processes that read files; 0 for threads of this one.
+    keep, keep_best: checkpoints, the latest, and those of least loss on the first num_validation images that are never trained on.
     """
 
     loss: Spec
@@ -85,12 +87,19 @@ class Train:
     initial: str = ""
     turns: dict[str, int] = dataclasses.field(default_factory=dict)
     strict: bool = False
+    accumulate: int = 1
+    num_shards: int = 1
+    num_workers: int = 0
+    keep: int = 2
+    keep_best: int = 1
+    num_validation: int = 32
     log_every: int = 20
     checkpoint_every: int = 500
     sheet_every: int = 1000
 
     def __post_init__(self):
-        counts, others = ("num_steps", "batch_size", "log_every", "checkpoint_every", "sheet_every"), ("num_images", "warmup_steps", "learning_rate")
+        counts = ("num_steps", "batch_size", "log_every", "checkpoint_every", "sheet_every", "accumulate", "num_shards", "keep")
+        others = ("num_images", "warmup_steps", "learning_rate", "num_workers", "keep_best", "num_validation")
         for name, least in {**dict.fromkeys(counts, 1), **dict.fromkeys(others, 0), "ema_decay": 0, "clip_norm": 1e-9}.items():
             if not least <= getattr(self, name) <= (1 if name == "ema_decay" else float("inf")):
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; at least {least}{' and at most 1' * (name == 'ema_decay')} is needed")
@@ -207,7 +216,7 @@ def nearest(name: str, names) -> str:
 
 
 @functools.cache
-def _modules() -> dict[str, str]:
+def modules() -> dict[str, str]:
     """File name -> module path, of every public thing in the folders of medjax."""
     root = importlib.import_module("medjax")
     packages = [importlib.import_module(f"medjax.{m.name}") for m in pkgutil.iter_modules(root.__path__) if m.ispkg]
@@ -220,12 +229,12 @@ def locate(name: str):
     Raises:
       ConfigError: with the nearest name, where there is none.
     """
-    modules, (file, _, function) = _modules(), name.partition(".")
-    if file not in modules:
-        raise ConfigError(f"nothing in medjax is named {file!r}; {nearest(file, modules)}")
-    module = importlib.import_module(modules[file])
+    found, (file, _, function) = modules(), name.partition(".")
+    if file not in found:
+        raise ConfigError(f"nothing in medjax is named {file!r}; {nearest(file, found)}")
+    module = importlib.import_module(found[file])
     if not hasattr(module, function or file):
-        raise ConfigError(f"{modules[file]} has no function {function or file!r}")
+        raise ConfigError(f"{found[file]} has no function {function or file!r}")
     return getattr(module, function or file)
 
 
@@ -247,7 +256,7 @@ def _resolve(spec: Spec, name: str):
         return jax.random.key(value) if name == "key" and isinstance(value, int) else value
     parameters = inspect.signature(locate(value.name)).parameters.items()
     wanted = [n for n, p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in value.args]
-    return bind(value) if wanted and Callable in _kinds(spec, name) else build(value)
+    return bind(value) if wanted and Callable in kinds_of(spec, name) else build(value)
 
 
 def build(spec: Spec, *first, **more):
@@ -308,43 +317,7 @@ def load(path) -> Config:
         raise ConfigError(f"{path}: {error}{hint}") from error
 
 
-def override(config: Config, path: str, text: str) -> Config:
-    """`config` with the field at a dotted `path` set to `text`, read as the type of the present value.
-
-    Arguments of a `Spec` are its fields, also those it leaves at the default of its function.
-
-    Raises:
-      ConfigError: with the nearest name for an unknown field, or the wanted type.
-    """
-    found = _replaced(config, path.replace("-", "_").split("."), text, path)
-    assert isinstance(found, Config)
-    return found
-
-
-def _fields(node) -> dict[str, Any]:
-    """Field name -> present value of a node of a config; None for a required argument of a Spec that is not given yet."""
-    if isinstance(node, dict):
-        return node
-    if not isinstance(node, Spec):
-        return {f.name: getattr(node, f.name) for f in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else {}
-    defaults = {name: p.default for name, p in inspect.signature(locate(node.name)).parameters.items()}
-    return {"name": node.name} | {n: None if d is inspect.Parameter.empty else d for n, d in defaults.items()} | node.args
-
-
-def _replaced(node, names, text, path):
-    """`node` with the field at `names` set."""
-    fields, name = _fields(node), names[0]
-    if name not in fields:
-        raise ConfigError(f"--{path}: unknown config field {name!r}; {nearest(name, fields)}")
-    value = _replaced(fields[name], names[1:], text, path) if len(names) > 1 else _parsed(text, fields[name], path, _kinds(node, name))
-    if isinstance(node, dict):
-        return {**node, name: value}
-    if isinstance(node, Spec):
-        return Spec(value) if name == "name" else Spec(node.name, {**node.args, name: value})
-    return dataclasses.replace(node, **{name: value})
-
-
-def _kinds(node, name: str) -> tuple:
+def kinds_of(node, name: str) -> tuple:
     """The types that the function of a `Spec` tells for an argument, none where it takes arrays or does not tell."""
     if dataclasses.is_dataclass(node) and not isinstance(node, Spec):
         return (Spec,) if typing.get_type_hints(type(node))[name] == tuple[Spec, ...] else ()
@@ -352,47 +325,3 @@ def _kinds(node, name: str) -> tuple:
     found = parameters[name].annotation if name in parameters else Any
     kinds = typing.get_args(found) if isinstance(found, types.UnionType) else (found,)
     return () if {inspect.Parameter.empty, Any, jax.Array} & set(kinds) else kinds
-
-
-def _parsed(text: str, old, path: str, kinds: tuple):
-    """`text` as a value of the type of `old`, or of one of `kinds` where there is no value yet."""
-    if isinstance(old, str):
-        return text
-    if isinstance(old, Spec):
-        return Spec(text)
-    value = _literal(text)
-    if old is None:
-        return _first(text, value, path, kinds)
-    if kinds == (Spec,) and isinstance(value, (tuple, list)) and all(isinstance(name, str) for name in value):
-        return tuple(Spec(name) for name in value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    wanted = {tuple: (tuple, list), list: (tuple, list)}.get(type(old), (type(old),))
-    if not isinstance(value, wanted) or value != value:  # NaN
-        raise ConfigError(f"--{path}: wants {type(old).__name__} like {old!r}, got {text!r}")
-    return value
-
-
-def _literal(text: str):
-    """What `text` says in Python, nan and inf included; the text itself where it says nothing."""
-    for read in (ast.literal_eval, float):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError):
-            return read(text)
-    return text
-
-
-def _first(text: str, value, path: str, kinds: tuple):
-    """The value of an argument that had none: a number, numbers, or the name of a function, as far as `kinds` allow."""
-    plain = [kind for kind in kinds if kind in (int, float, bool, str, tuple, list)]
-    functions = not kinds or set(kinds) - {*plain, types.NoneType}
-    if isinstance(value, str):
-        if str in plain:
-            return text
-        if functions and text.partition(".")[0] in _modules():
-            return Spec(text)
-    elif value == value and (value is None or type(value) in (plain if kinds else (int, float, complex, bool, tuple, list))):
-        return value
-    elif type(value) is int and float in plain:
-        return float(value)
-    names = [kind.__name__ for kind in plain] or ["a number"] * (not kinds)
-    raise ConfigError(f"--{path}: wants {' or '.join([*names, *['the name of a function'] * bool(functions)])}, got {text!r}")

@@ -1,12 +1,14 @@
 """Configs: found by name, overridden by path, refused in one line."""
 
 import dataclasses
+import functools
 import inspect
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
+from streams import drawn
 
 from medjax import config as configs
 from medjax.config import ConfigError, Spec
@@ -15,6 +17,7 @@ from medjax.experiment.reconstruct import sampler
 from medjax.experiment.record import to_json
 from medjax.experiment.task import task
 from medjax.operators.gradient import gradient
+from medjax.override import override
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "configs").glob("*.py"))
@@ -35,7 +38,7 @@ def _shorter(config, name):
     spec = config.methods[name].reconstruction
     known = inspect.signature(configs.locate(spec.name)).parameters
     for argument in {"num_iterations", "num_cascades", "num_stages"} & set(known):
-        config = configs.override(config, f"methods.{name}.reconstruction.{argument}", "1")
+        config = override(config, f"methods.{name}.reconstruction.{argument}", "1")
     return config
 
 
@@ -60,7 +63,10 @@ def test_every_config_builds(path):
             BUILT.add(repr(kind))
             name = next(name for name, found in config.methods.items() if found is method)
             work = task(_shorter(config, name), name)
-            params, batch = jax.eval_shape(work.initialise, jax.random.key(0)), jax.eval_shape(work.draw, work.source, jax.random.key(0))
+            params, batch = (
+                jax.eval_shape(work.initialise, jax.random.key(0)),
+                jax.eval_shape(functools.partial(drawn, work), work.source, jax.random.key(0)),
+            )
             assert jax.eval_shape(work.loss_fn, params, jax.random.key(0), batch)[0].shape == ()
         elif (kind := (config.measure.operator.name, repr(method))) not in BUILT:  # most configs share their methods
             BUILT.add(kind)
@@ -80,12 +86,12 @@ def test_file_names_are_unique():
 def test_override_reads_by_type_and_reaches_into_specs():
     """Floats take integers, tuples stay, defaults of functions are fields, nested specs are reached."""
     config = configs.load("configs/ct_torso.py")
-    assert configs.override(config, "train.learning-rate", "1").train.learning_rate == 1.0
-    assert configs.override(config, "prior.network.width", "24").prior.network.args["width"] == 24
-    assert configs.override(config, "prior.network.num_blocks", "2").prior.network.args["num_blocks"] == 2
-    assert configs.override(config, "prior.network.multipliers", "(1, 2)").prior.network.args["multipliers"] == (1, 2)
-    assert configs.override(config, "measure.operator.angles.num_views", "23").measure.operator.args["angles"].args["num_views"] == 23
-    assert configs.override(config, "methods.mmps.num_steps", "7").methods["mmps"].num_steps == 7
+    assert override(config, "train.learning-rate", "1").train.learning_rate == 1.0
+    assert override(config, "prior.network.width", "24").prior.network.args["width"] == 24
+    assert override(config, "prior.network.num_blocks", "2").prior.network.args["num_blocks"] == 2
+    assert override(config, "prior.network.multipliers", "(1, 2)").prior.network.args["multipliers"] == (1, 2)
+    assert override(config, "measure.operator.angles.num_views", "23").measure.operator.args["angles"].args["num_views"] == 23
+    assert override(config, "methods.mmps.num_steps", "7").methods["mmps"].num_steps == 7
     assert config == configs.load("configs/ct_torso.py")
 
 
@@ -114,24 +120,24 @@ def test_override_reads_by_type_and_reaches_into_specs():
 def test_override_refuses(path, value, message):
     """One line that names the field and what is near."""
     with pytest.raises(ConfigError, match="(?s).*") as caught:
-        configs.override(config := configs.load("configs/ct_torso.py"), path, value)
+        override(config := configs.load("configs/ct_torso.py"), path, value)
     assert message.replace("NUM_STEPS", str(config.train.num_steps)) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_override_reads_infinity_and_required_arguments():
     """The default that means never can be given again, and a newly named function its arguments."""
-    config = configs.override(configs.load("configs/ct_torso.py"), "methods.mmps.guide.isotropic_above", "inf")
+    config = override(configs.load("configs/ct_torso.py"), "methods.mmps.guide.isotropic_above", "inf")
     assert config.methods["mmps"].guide.args["isotropic_above"] == float("inf")
-    config = configs.override(configs.override(config, "measure.operator", "parallel_beam"), "measure.operator.image_size", "128")
+    config = override(override(config, "measure.operator", "parallel_beam"), "measure.operator.image_size", "128")
     assert config.measure.operator == configs.Spec("parallel_beam", {"image_size": 128})
 
 
 def test_override_reads_arguments_without_a_value_by_their_annotations():
     """Those that are None or not given: a number, nothing or a function where any of them is taken, else what the function tells."""
-    config = configs.override(configs.load("configs/ct_torso.py"), "methods.cg.solver", "cg_reconstruction")
+    config = override(configs.load("configs/ct_torso.py"), "methods.cg.solver", "cg_reconstruction")
 
     def given(path, text):
-        args = configs.override(config, f"methods.{path}", text).methods[path.split(".")[0]].solver.args
+        args = override(config, f"methods.{path}", text).methods[path.split(".")[0]].solver.args
         return (args["regulariser"].args if "regulariser" in path else args)[path.split(".")[-1]]
 
     found = [given("fista_tv.solver.step_size", text) for text in ("1e-4", "inf", "2", "None", "gradient")]
@@ -142,7 +148,7 @@ def test_override_reads_arguments_without_a_value_by_their_annotations():
     for text in ("1", "gradien"):
         with pytest.raises(ConfigError, match=f"^--methods.cg.solver.G: wants the name of a function, got '{text}'$"):
             given("cg.solver.G", text)
-    config = configs.override(config, "methods.cg.solver", "analysis_reconstruction")
+    config = override(config, "methods.cg.solver", "analysis_reconstruction")
     assert given("cg.solver.group", "2") == 2
     for text in ("1.5", "True", "gradient"):
         with pytest.raises(ConfigError, match=f"^--methods.cg.solver.group: wants int, got '{text}'$"):
@@ -225,12 +231,12 @@ def test_numbers_of_a_training_and_lists_of_functions():
     field = "methods.learned_primal_dual.train"
     for name, value in (("num_images", "-3"), ("ema_decay", "2.0"), ("warmup_steps", "-4"), ("clip_norm", "0.0"), ("learning_rate", "-1.0")):
         with pytest.raises(ConfigError, match=f"^train.{name} is {value}; at least .* is needed"):
-            configs.override(config, f"{field}.{name}", value)
-    found = configs.override(config, f"{field}.augment", "('turned', 'superposed')").methods["learned_primal_dual"]
+            override(config, f"{field}.{name}", value)
+    found = override(config, f"{field}.augment", "('turned', 'superposed')").methods["learned_primal_dual"]
     assert isinstance(found, configs.Learned) and found.train.augment == (Spec("turned"), Spec("superposed"))
 
 
 def test_a_simulator_of_other_rays_is_refused():
-    config = configs.override(configs.load("configs/dival_ellipses.py"), "measure.operator.detector_spacing", "1.2")
+    config = override(configs.load("configs/dival_ellipses.py"), "measure.operator.detector_spacing", "1.2")
     with pytest.raises(ConfigError, match="measure.operator and measure.simulator have different detector_spacing"):
         task(config, "learned_primal_dual")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medjax import config as configs
-from medjax.config import ConfigError, Method, Solve, Spec, override
+from medjax.config import ConfigError, Method, Solve, Spec
 from medjax.experiment import reconstruct
 from medjax.experiment.case import checked_case, checked_methods, troubles
 from medjax.experiment.prior import initialise
@@ -17,6 +17,7 @@ from medjax.experiment.reconstruct import checked_method, checked_outcome, direc
 from medjax.experiment.sweep import Sweep, evaluation_key, read_sweep, tuned, validation_key
 from medjax.iterate import Outcome, iterate_until
 from medjax.operators.gradient import gradient
+from medjax.override import override
 from medjax.solvers.fista import fista
 from medjax.typing import Reconstruction
 

@@ -2,12 +2,14 @@
 
 import ast
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from streams import drawn
 
 from medjax import config as configs
 from medjax.config import Learned, Measure, Spec, Train
@@ -24,7 +26,7 @@ from medjax.networks.cnn import cnn
 from medjax.networks.fields_of_experts import fields_of_experts
 from medjax.operators.fbp import fbp
 from medjax.solvers.tv_reconstruction import tv_reconstruction
-from medjax.training.state import batch_key, initial_state, make_optimizer, train_step
+from medjax.training.state import initial_state, make_optimizer, train_step
 
 ROOT = Path(__file__).parents[1]
 SIZE = 16
@@ -87,7 +89,10 @@ def test_every_loss_is_reachable(small):
     for name, (of, loss) in LOSSES.items():
         assert loss.name == name
         work = task(small(of, loss), "mine")
-        params, batch = jax.eval_shape(work.initialise, jax.random.key(0)), jax.eval_shape(work.draw, work.source, jax.random.key(0))
+        params, batch = (
+            jax.eval_shape(work.initialise, jax.random.key(0)),
+            jax.eval_shape(functools.partial(drawn, work), work.source, jax.random.key(0)),
+        )
         value, told = jax.eval_shape(work.loss_fn, params, jax.random.key(1), batch)
         assert value.shape == () and all(jnp.ndim(each) == 0 for key, each in told.items() if key != "carried"), name
 
@@ -117,7 +122,7 @@ def by_hand(name, direct):
 def test_two_steps_of_a_loss_by_its_name(small, name):
     """The value is that of the same functions called, with the options of the config, and the steps move all weights."""
     work = task(small(*LOSSES[name]), "mine")
-    state, losses, batch = *_steps(work), work.draw(work.source, batch_key(jax.random.key(0), 0))
+    state, losses, batch = *_steps(work), drawn(work, work.source, jax.random.key(0))
     params = jax.jit(work.initialise)(jax.random.key(0))
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[1]  # of the loss in `train_step`
     wanted = jax.jit(by_hand(name, lambda A, y: fbp(A, y, "hann", 0.8)))(params, key, batch)[0]
@@ -133,6 +138,6 @@ def _steps(work, num=2):
     state, losses = initial_state(jax.jit(work.initialise)(key), optimizer), []
     step = jax.jit(train_step(work.loss_fn, optimizer, settings.ema_decay))
     for i in range(num):
-        state, metrics = step(key, state, work.draw(work.source, batch_key(key, i)))
+        state, metrics = step(key, state, drawn(work, work.source, key, i))
         losses.append(float(metrics["loss"]))
     return state, losses

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from mains import ENVIRONMENT, ROOT, python, share_programs, working
 
-from medjax.config import load, override
+from medjax.config import load
 from medjax.data.read import read
 from medjax.experiment.problem import from_scan
+from medjax.override import override
 
 STRENGTH = "methods.fista_tv.solver.regulariser.strength"
 

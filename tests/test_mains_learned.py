@@ -8,8 +8,9 @@ import pytest
 from mains import ROOT, share_programs, working
 from volumes import HEADER, write_fastmri
 
-from medjax.config import Spec, load, override
+from medjax.config import Spec, load
 from medjax.experiment.record import of_training
+from medjax.override import override
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ MAINS = [ROOT / name for name in ("train.py", "sample.py", "evaluate.py")]
 
 LAYER_2 = {"operators", "physics", "phantoms", "functionals", "networks", "metrics"}
 LAYER_3 = {"solvers", "diffusion", "samplers", "guides"}
-CORE = {"typing", "linalg", "lanczos", "iterate", "descent", "implicit", "checks", "config", ""}
+CORE = {"typing", "linalg", "lanczos", "iterate", "descent", "implicit", "checks", "config", "override", ""}
 # folder -> the other folders of medjax that it may import, beside the core and itself
 MAY_IMPORT = {
     **{folder: set() for folder in LAYER_2 | LAYER_3},
@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "samplers": {"diffusion"},
     "guides": {"diffusion"},
     "data": LAYER_2 | {"report"},
-    "training": set(),
+    "training": {"report"},
     "report": set(),
     "learned": LAYER_2 | LAYER_3,
     "experiment": LAYER_2 | LAYER_3 | {"learned", "data", "training"},
@@ -35,6 +35,11 @@ ONLY_IN = {
     "nibabel": {"data"},
     "h5py": {"data"},
     "grain": {"data"},
+    "zarr": {"data"},
+    "ismrmrd": {"data"},
+    "twixtools": {"data"},
+    "array_record": {"data"},
+    "tensorflow_datasets": {"data"},
     "diffrax": {"samplers"},
 }
 NEVER = {"torch", "tensorflow", "pickle", "sklearn", "skimage"}

@@ -1,6 +1,7 @@
 """What `train.py` says of a training that is lost: the first step that was, and why."""
 
 import importlib
+import itertools
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -34,8 +35,8 @@ def at_a_saddle(params, key, batch):
 
 def test_a_saddle_is_named_at_its_step(train, monkeypatch, tmp_path):
     """Not the last step of those that are looked at together: all after the first are NaN, and seem to have another cause."""
-    draw = lambda source, key: jnp.array([0.5, 0.5])  # noqa: E731
-    work = Task("toy", SETTINGS, {}, lambda key: {"t": jnp.array([1.0, 0.0])}, at_a_saddle, draw, lambda *_: None, "")
+    stream = lambda *_: itertools.repeat(jnp.array([0.5, 0.5]))  # noqa: E731
+    work = Task("toy", SETTINGS, {}, lambda key: {"t": jnp.array([1.0, 0.0])}, at_a_saddle, stream, stream, True, lambda *_: None, "")
     monkeypatch.setattr(train, "task", lambda *_: work)
     found = (
         "the norm of its gradient nan at step 1; the lower problem was solved, but not the linear system of its derivative: its Hessian is singular "

@@ -15,6 +15,7 @@ from medjax.diffusion.score_matching import score_matching
 from medjax.experiment.prior import initialise, loss
 from medjax.networks.unet import unet
 from medjax.training import checkpoint, log
+from medjax.training.flops import matrix_flops, speed
 from medjax.training.state import batch_key, initial_state, make_optimizer, train_step
 from medjax.training.weights import load_weights, save_weights
 
@@ -54,31 +55,24 @@ def test_five_and_five_steps_are_ten(trainer, tmp_path):
     for _ in range(5):
         state, _ = trainer.step(trainer.key, state)
     with checkpoint.open_checkpoints(tmp_path / "run") as manager:
-        checkpoint.save(manager, state)
+        checkpoint.save(manager, state, {})
     with checkpoint.open_checkpoints(tmp_path / "run") as manager:
-        state = checkpoint.restore(manager, trainer.state)
+        state, *_ = checkpoint.restore(manager, trainer.state)
     assert int(state.step) == 5
     for _ in range(5):
         state, _ = trainer.step(trainer.key, state)
     assert same(state, straight) and not same(state.params, trainer.state.params)
 
 
-def test_latest_checkpoints_are_kept(trainer, tmp_path):
-    """Two of four stay, the latest among them; an empty folder gives the start."""
+def test_an_empty_folder_gives_the_start(trainer, tmp_path):
     with checkpoint.open_checkpoints(tmp_path / "run") as manager:
-        assert checkpoint.restore(manager, trainer.state) is trainer.state
-        state = trainer.state
-        for _ in range(4):
-            state, _ = trainer.step(trainer.key, state)
-            checkpoint.save(manager, state)
-        manager.wait_until_finished()
-        assert list(manager.all_steps()) == [3, 4]
+        assert checkpoint.restore(manager, trainer.state) == (trainer.state, {}, ())
 
 
 def test_checkpoint_of_another_network(trainer, tmp_path):
     """One line, not a traceback of the reader."""
     with checkpoint.open_checkpoints(tmp_path / "run") as manager:
-        checkpoint.save(manager, trainer.state)
+        checkpoint.save(manager, trainer.state, {})
         manager.wait_until_finished()
         other = trainer.state._replace(params=jax.tree.map(lambda a: jnp.zeros((*a.shape, 2), a.dtype), trainer.state.params))
         with pytest.raises(ValueError, match="does not fit this config's network") as caught:
@@ -180,3 +174,56 @@ def test_every_loss_of_a_config_trains_its_denoiser(monkeypatch, spec):
     start = build(spec, lambda params: untrained, **taken(spec, {"sigma_data": 0.5}))({}, key, batch)[0]
     assert np.all(np.isfinite(values)) and np.isclose(values[0], start, rtol=1e-10)
     assert values[-1] < 0.8 * values[0]
+
+
+def quadratic(params, key, batch):
+    """A loss that is a mean over the examples and draws nothing."""
+    A, x = batch
+    errors = jax.vmap(lambda x: jnp.sum((A @ params["w"] - x) ** 2))(x)
+    return jnp.mean(errors), {"largest": jnp.max(errors)}
+
+
+def test_gradients_of_parts_add_up():
+    """Two, three and six parts give the step of the whole batch; what has no examples on its first axis goes to every part."""
+    batch = jax.random.normal(jax.random.key(1), (4, 3)), jax.random.normal(jax.random.key(2), (6, 4))
+    start = initial_state({"w": jnp.ones(3)}, optax.sgd(0.1))
+    ends = {n: jax.jit(train_step(quadratic, optax.sgd(0.1), 0.9, n, (False, True)))(jax.random.key(0), start, batch) for n in (1, 2, 3, 6)}
+    for state, metrics in ends.values():
+        assert np.allclose(state.params["w"], ends[1][0].params["w"], rtol=1e-12) and np.allclose(metrics["loss"], ends[1][1]["loss"], rtol=1e-12)
+        assert np.allclose(metrics["grad_norm"], ends[1][1]["grad_norm"], rtol=1e-12)
+    with pytest.raises(ValueError, match="a batch of 6 cannot be taken in 4 parts"):
+        train_step(quadratic, optax.sgd(0.1), 0.9, 4, (False, True))(jax.random.key(0), start, batch)
+
+
+def test_parts_have_keys_of_their_own_and_hand_on_what_is_carried():
+    def loss_fn(params, key, batch):
+        return jnp.sum(params["w"][None] * batch), {"drawn": jax.random.normal(key), "carried": params["carried"] + jnp.sum(batch)}
+
+    start = initial_state({"w": jnp.ones(2), "carried": jnp.zeros(())}, optax.sgd(0.1))
+    state, metrics = jax.jit(train_step(loss_fn, optax.sgd(0.1), 0.9, 2))(jax.random.key(0), start, jnp.arange(8.0).reshape(4, 2))
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[1]
+    wanted = np.mean([jax.random.normal(jax.random.fold_in(key, i)) for i in range(2)])
+    assert np.isclose(state.params["carried"], 28) and np.isclose(metrics["drawn"], wanted) and "carried" not in metrics
+
+
+def test_arithmetic_is_counted():
+    """Products, convolutions and batches by hand; a loop as often as it runs, a branch by its largest."""
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+    assert matrix_flops(lambda a, b: a @ b, a, b) == 2 * 3 * 4 * 5
+    assert matrix_flops(lambda a, b: jax.vmap(lambda row: row @ b)(a), a, b) == 2 * 3 * 4 * 5
+    assert matrix_flops(lambda a, b: jax.lax.scan(lambda c, _: (c, a @ b), 0, None, length=7)[1], a, b) == 7 * 2 * 3 * 4 * 5
+    assert matrix_flops(lambda a, b: jax.lax.cond(a[0, 0] > 0, lambda: (a @ b)[0, 0], lambda: 0.0), a, b) == 2 * 3 * 4 * 5
+    network = unet(width=8, multipliers=(1,), attention_levels=())
+    x = jnp.zeros((16, 16))
+    params = jax.eval_shape(network.init, jax.random.key(0), x, jnp.zeros(()))
+    channels = [(4, 8), *[(8, 8)] * 2, *[(8, 8)] * 2, *[(16, 8), (8, 8)] * 2, (8, 4)]  # stem, down, middle, two up (each behind a skip), head
+    maps = 2 * 64 * (9 * sum(i * o for i, o in channels) + 2 * 16 * 8) + 2 * 64 * (8 * 24 + 8 * 8) + 2 * 2 * 64 * 64 * 8
+    vectors = 2 * (32 * 32 + 32 * 32 + 4 * 32 * 16)
+    assert matrix_flops(network.apply, params, x, jnp.zeros(())) == maps + vectors
+
+
+def test_speed_of_a_known_device(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(device_kind="NVIDIA H100 PCIe")] * 2)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    found = speed(100, 378e12, 2.0, 0.5)
+    assert found == {"images_per_second": 50.0, "teraflops": 189.0, "input_share": 0.25, "utilisation": 0.125}

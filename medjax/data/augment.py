@@ -55,7 +55,9 @@ def moved(draw: Callable, degrees: float = 10.0, scale: float = 1.1, shift: floa
 def elastic(draw: Callable, amplitude: float = 2.0, num_waves: int = 4, outside: float = 0.0) -> Callable:
     r"""Draws bent by a smooth random displacement, sine waves of random coefficients along both axes.
 
-    .. math:: x'(n) = x(n + u(n)), \quad u_a = A \sum_{j, k = 1}^{K} \frac{c_{ajk}}{j^2 + k^2} \sin\frac{\pi j n_0}{h} \sin\frac{\pi k n_1}{w}, \quad c \sim N(0, 1)
+    .. math::
+        x'(n) = x(n + u(n)), \quad
+        u_a = A \sum_{j, k = 1}^{K} \frac{c_{ajk}}{j^2 + k^2} \sin\frac{\pi j n_0}{h} \sin\frac{\pi k n_1}{w}, \quad c \sim N(0, 1)
 
     It is 0 at the border. Nothing folds for an amplitude below a quarter of h / (pi K).
 

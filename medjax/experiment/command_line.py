@@ -7,7 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 import medjax
-from medjax.config import ROOT, Config, ConfigError, load, override, shipped
+from medjax.config import ROOT, Config, ConfigError, load, shipped
+from medjax.override import override
 
 
 def located(path) -> Path:

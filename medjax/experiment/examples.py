@@ -1,42 +1,49 @@
 """What is learned from: images and data, generated or of files."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from medjax import config as configs
-from medjax.data.files import batch, spread
+from medjax.data.files import Files, Stored, batch, spread
+from medjax.data.pipeline import Batches, pipeline
 from medjax.experiment.problem import encoded, noise_of, opened
 from medjax.experiment.sweep import validation_key
+from medjax.training import mesh
+from medjax.training.state import batch_key
 
 
-def images(config: configs.Config, train: configs.Train, A) -> Callable:
-    """`key -> x [batch_size, ...]`, images of the training set as networks see them; A is the config's operator."""
+def images(config: configs.Config, train: configs.Train, A) -> tuple[Callable, Callable]:
+    """Images as networks see them, `[batch_size, ...]`, to train on and to validate on; A is the config's operator.
+
+    Returns:
+      `stream(source, key, first, sharding) -> Iterator`, the batches of a training from step `first` on, global arrays of that sharding, whose
+      random part comes of `key`; and `held_out(source, i, sharding) -> batch`, the i-th of those that are never trained on.
+    """
     if config.files:
-        read = _chosen(config, train, A)
-        return lambda key: read(key).image
+        files = opened(config, A)
+        return _streams(train, files, _augmented(train), lambda source, key, found: encoded(config, found).image)
     image = _image(config, train)
     found = jax.eval_shape(image, jax.random.key(0)).shape
     if found != config.prior.shape:
         found = f"{config.prior.data.name} with {config.prior.units.name} gives {list(found)}"
         raise configs.ConfigError(f"{config.name}: prior.shape is {list(config.prior.shape)}, but {found}")
-    return jax.jit(lambda key: jax.vmap(image)(jax.random.split(key, train.batch_size)))
+    unlimited = _image(config, configs.Train(configs.Spec("")))
+    return _generated(train, lambda source, key: image(key), lambda source, key: unlimited(key))
 
 
-def examples(config: configs.Config, train: configs.Train, A) -> Callable:
-    """`((A, simulator), key) -> (x, y, sigma_y)`, `[batch_size, ...]` each, of the training set."""
+def examples(config: configs.Config, train: configs.Train, A) -> tuple[Callable, Callable]:
+    """`images`, whose batches are `(x, y, sigma_y)` and whose source is `(A, simulator)`."""
     if config.files is None:
-        example = _example(config, _image(config, train))
-        return jax.jit(lambda source, key: jax.vmap(lambda key: example(source, key))(jax.random.split(key, train.batch_size)))
-    read, measured = _chosen(config, train, A), jax.jit(_measured(config))
+        unlimited = _example(config, _image(config, configs.Train(configs.Spec(""))))
+        return _generated(train, _example(config, _image(config, train)), unlimited)
+    files, measured = opened(config, A), _measured(config)
+    if train.augment and files.read("train", 0).data is not None:
+        raise configs.ConfigError(f"train.augment is {train.augment[0].name}, which changes images; the data of {config.files.name} would not follow")
 
-    def draw(source, key):
-        key_choice, key_noise = jax.random.split(key)
-        return measured(source, key_noise, *read(key_choice)[:2])
-
-    return draw
+    return _streams(train, files, _augmented(train), lambda source, key, found: measured(source, key, *encoded(config, found)[:2]))
 
 
 def validation(config: configs.Config, num: int, A) -> Callable:
@@ -48,6 +55,53 @@ def validation(config: configs.Config, num: int, A) -> Callable:
     files, measured = opened(config, A), jax.jit(_measured(config))
     places = spread(files, "validation", min(num, files.num["validation"]))
     return lambda source: measured(source, validation_key(0), *encoded(config, batch(files, "validation", places))[:2])
+
+
+def _generated(train, one, unlimited):
+    """The streams of `one(source, key)`, and of `unlimited` to validate on."""
+    drawn, held = (jax.jit(lambda source, keys, fn=fn: jax.vmap(lambda key: fn(source, key))(keys)) for fn in (one, unlimited))
+
+    def stream(source, key, first, sharding) -> Iterator:
+        for step in itertools.count(first):
+            keys = jax.random.split(batch_key(key, step), train.batch_size)
+            yield drawn(source, mesh.spread(keys, sharding))
+
+    def held_out(source, i, sharding):
+        keys = jnp.stack([validation_key(i * train.batch_size + j) for j in range(train.batch_size)])
+        return held(source, mesh.spread(keys, sharding))
+
+    return stream, held_out
+
+
+def _streams(train, files: Files, change, made):
+    """The streams of files, of which `made(source, key, stored)` makes a batch; in training `change(key, images)` comes before."""
+    num = min(files.num["train"], train.num_images or files.num["train"])
+
+    @jax.jit
+    def changed(source, key, found):
+        key_change, key_made = jax.random.split(key)
+        return made(source, key_made, found._replace(image=change(key_change, found.image)))
+
+    plain = jax.jit(made)
+
+    def stream(source, key, first, sharding) -> Iterator:
+        rows = tuple(mesh.local_rows(sharding, train.batch_size).tolist())
+        read = pipeline(Batches(files, num, train.seed, train.batch_size, rows, first), train.num_workers)
+        for step, found in zip(itertools.count(first), read, strict=False):
+            yield changed(source, mesh.spread(batch_key(key, step), mesh.replicated(sharding.mesh)), _placed(found, sharding, train.batch_size))
+
+    def held_out(source, i, sharding):
+        places = spread(files, "validation", files.num["validation"])
+        wanted = [places[(i * train.batch_size + int(row)) % len(places)] for row in mesh.local_rows(sharding, train.batch_size)]
+        found = _placed(batch(files, "validation", wanted), sharding, train.batch_size)
+        return plain(source, mesh.spread(validation_key(i), mesh.replicated(sharding.mesh)), found)
+
+    return stream, held_out
+
+
+def _placed(found, sharding, num):
+    """Rows of this process as a global batch."""
+    return Stored(*(None if leaf is None else mesh.from_rows(leaf, sharding, num) for leaf in found))
 
 
 def _image(config, train):
@@ -65,42 +119,19 @@ def _image(config, train):
     return lambda key: units.encode(draw(key))
 
 
-def _example(config, image):
-    """`((A, simulator), key) -> (x, y, sigma_y)`."""
+def _augmented(train):
+    """`(key, images [n, ...]) -> images`, changed by `Train.augment`."""
 
-    def fn(source, key):
-        A, finer = source
-        key_image, key_noise = jax.random.split(key)
-        x, noise = image(key_image), noise_of(config.measure, A)
-        y = noise.sample(key_noise, finer(x))
-        return x, y, jnp.asarray(noise.sigma(y), jnp.result_type(float))
-
-    return fn
-
-
-def _chosen(config, train, A):
-    """`key -> Stored`, a batch of the training part as networks see it, of the first `num_images` of it where the training says so."""
-    files = opened(config, A)
-    num = min(files.num["train"], train.num_images or files.num["train"])
-    if train.augment and files.read("train", 0).data is not None:
-        raise configs.ConfigError(f"train.augment is {train.augment[0].name}, which changes images; the data of {config.files.name} would not follow")
-
-    @jax.jit
-    def augmented(key, images):
+    def change(key, images):
         def one(key, image):
             draw = _once(image)
             for spec in train.augment:
                 draw = configs.build(spec, draw)
             return draw(key)
 
-        return jax.vmap(one)(jax.random.split(key, len(images)), images)
+        return jax.vmap(one)(jax.random.split(key, len(images)), images) if train.augment else images
 
-    def read(key):
-        key_choice, key_change = (key, None) if not train.augment else jax.random.split(key)
-        found = batch(files, "train", np.asarray(jax.random.randint(key_choice, (train.batch_size,), 0, num)))
-        return encoded(config, found._replace(image=augmented(key_change, found.image)) if train.augment else found)
-
-    return read
+    return change
 
 
 def _once(image):
@@ -114,6 +145,19 @@ def _once(image):
         return image
 
     return draw
+
+
+def _example(config, image):
+    """`((A, simulator), key) -> (x, y, sigma_y)`."""
+
+    def fn(source, key):
+        A, finer = source
+        key_image, key_noise = jax.random.split(key)
+        x, noise = image(key_image), noise_of(config.measure, A)
+        y = noise.sample(key_noise, finer(x))
+        return x, y, jnp.asarray(noise.sigma(y), jnp.result_type(float))
+
+    return fn
 
 
 def _measured(config):

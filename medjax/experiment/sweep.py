@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from medjax.config import Config, ConfigError, Method, nearest, override
+from medjax.config import Config, ConfigError, Method, nearest
 from medjax.metrics.confidence_interval import confidence_interval
+from medjax.override import override
 
 COLUMNS = ("psnr", "ssim", "residual")
 """What is told of each value; the PSNR decides."""

@@ -28,7 +28,8 @@ class Task(NamedTuple):
     source: pytree of what `draw` needs and jit should not fold (operators).
     initialise: `key -> params`.
     loss_fn: a `Loss`.
-    draw: `(source, key) -> batch`, on the host: programs are compiled inside, files read.
+    stream, held_out: batches to train on and to validate on, as `examples.images` has them.
+    batched: what of a batch has the examples on its first axis, as `train_step` takes it.
     show: `(params, source) -> (images [n, h, w], told)`, likewise: a sheet and scalars for the log.
     unit: of the images.
     """
@@ -38,7 +39,9 @@ class Task(NamedTuple):
     source: Any
     initialise: Callable
     loss_fn: Loss
-    draw: Callable
+    stream: Callable
+    held_out: Callable
+    batched: Any
     show: Callable
     unit: str
 
@@ -54,7 +57,7 @@ def task(config: configs.Config, method: str) -> Task:
     settings = learned(config, method)
     A, units = operator(config.measure, {}), configs.build(config.prior.units)
     rebuilt, loss_fn = reconstruction(config, settings), _loss(config, settings)
-    draw, unseen = examples(config, settings.train, A), validation(config, _SHEET, A)
+    (stream, held_out), unseen = examples(config, settings.train, A), validation(config, _SHEET, A)
     data = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, jnp.result_type(float)))
 
     @jax.jit
@@ -73,7 +76,9 @@ def task(config: configs.Config, method: str) -> Task:
         (A, simulator(config.measure, A)),
         lambda key: rebuilt.init(key, A, jnp.zeros(data.shape, data.dtype)),
         loss_fn,
-        lambda source, key: Examples(source[0], *draw(source, key)),
+        lambda source, *place: (Examples(source[0], *batch) for batch in stream(source, *place)),
+        lambda source, *place: Examples(source[0], *held_out(source, *place)),
+        Examples(False, True, True, True),
         lambda params, source: shown(params, source[0], unseen(source)),
         units.name,
     )
@@ -102,7 +107,7 @@ def _loss(config, settings):
 def _prior_task(config):
     """Training of the denoiser."""
     prior, settings, units = config.prior, config.train, configs.build(config.prior.units)
-    draw = images(config, settings, operator(config.measure, {}))
+    streams = images(config, settings, operator(config.measure, {}))
 
     @jax.jit
     def show(params, source):
@@ -117,4 +122,4 @@ def _prior_task(config):
     def initialise(key):
         return priors.initialise(prior, key)
 
-    return Task(config.name, settings, (), initialise, priors.loss(prior, settings.loss), lambda source, key: draw(key), show, units.name)
+    return Task(config.name, settings, (), initialise, priors.loss(prior, settings.loss), *streams, True, show, units.name)

@@ -33,7 +33,7 @@ def batch_key(key, step):
     return jax.random.split(jax.random.fold_in(key, step))[0]
 
 
-def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay: float) -> Callable:
+def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay: float, num_parts: int = 1, batched: Any = True) -> Callable:
     r"""One step of stochastic gradient descent.
 
     Everything random comes from `fold_in(key, state.step)`, so a resumed run replays exactly. The average is
@@ -46,24 +46,55 @@ def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay
       loss_fn: a `Loss`.
       optimizer: optax transform.
       ema_decay: d_max.
+      num_parts: parts of a batch whose gradients are added before the weights move (gradient accumulation), each with a key of its own: memory for
+        activations of one part. Metrics are means over the parts. What a loss carries goes from part to part.
+      batched: which leaves of a batch have the examples on their first axis, a prefix of its tree; True for all.
 
     Returns:
       `step(key, state, batch) -> (state, metrics)`, to be jitted with the state donated.
     """
 
+    def gradient(learned, carried, key, batch):
+        (loss, metrics), grads = jax.value_and_grad(lambda p: loss_fn(_joined(p, carried), key, batch), has_aux=True)(learned)
+        return {"loss": loss, **metrics}, grads
+
+    def accumulated(learned, carried, key, batch):
+        if num_parts == 1:
+            return gradient(learned, carried, key, batch)
+
+        def one(total, i):
+            carried, grads = total
+            metrics, found = gradient(learned, carried, jax.random.fold_in(key, i), _part(batch, batched, i, num_parts))
+            carried = {"carried": metrics.pop("carried")} if carried else {}
+            return (carried, jax.tree.map(jnp.add, grads, found)), metrics
+
+        (carried, grads), metrics = jax.lax.scan(one, (carried, jax.tree.map(jnp.zeros_like, learned)), jnp.arange(num_parts))
+        return {**jax.tree.map(lambda m: jnp.mean(m, 0), metrics), **carried}, jax.tree.map(lambda g: g / num_parts, grads)
+
     def step(key, state, batch):
         key_loss = jax.random.split(jax.random.fold_in(key, state.step))[1]
         learned, carried = _learned(state.params), _carried(state.params)
-        (loss, metrics), grads = jax.value_and_grad(lambda p: loss_fn(_joined(p, carried), key_loss, batch), has_aux=True)(learned)
+        metrics, grads = accumulated(learned, carried, key_loss, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, learned)
         learned = optax.apply_updates(learned, updates)
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema = jax.tree.map(lambda a, p: a + (1 - decay).astype(a.dtype) * (p - a), _learned(state.ema), learned)
         carried = {"carried": metrics["carried"]} if carried else {}
-        metrics = {"loss": loss, "grad_norm": norm(grads), **{name: value for name, value in metrics.items() if name != "carried"}}
+        metrics = {"grad_norm": norm(grads), **{name: value for name, value in metrics.items() if name != "carried"}}
         return TrainState(state.step + 1, _joined(learned, carried), _joined(ema, carried), opt_state), metrics
 
     return step
+
+
+def _part(batch, batched, i, num_parts):
+    """Part i of a batch: examples i, i + num_parts, ..., so that each device has some of every part."""
+
+    def rows(leaf):
+        if leaf.shape[0] % num_parts:
+            raise ValueError(f"a batch of {leaf.shape[0]} cannot be taken in {num_parts} parts of equal size; a multiple is needed")
+        return jax.lax.dynamic_index_in_dim(leaf.reshape(-1, num_parts, *leaf.shape[1:]), i, 1, keepdims=False)
+
+    return jax.tree.map(lambda has_rows, part: jax.tree.map(rows, part) if has_rows else part, batched, batch)
 
 
 def _learned(params):

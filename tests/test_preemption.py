@@ -1,0 +1,119 @@
+"""A training that is killed again and again ends as one that was left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from mains import ENVIRONMENT, ROOT, share_programs
+from safetensors.numpy import load_file
+
+from medjax.training import log
+
+NUM_STEPS = 60
+RATES = {"time", "images_per_second", "teraflops", "input_share"}
+WORDS = [
+    "--train.num-steps",
+    NUM_STEPS,
+    "--train.log-every",
+    4,
+    "--train.checkpoint-every",
+    6,
+    "--train.sheet-every",
+    30,
+    "--train.num-validation",
+    4,
+]
+
+
+def start(output):
+    """The training in a process of its own."""
+    words = [sys.executable, str(ROOT / "train.py"), "configs/debug.py", "--output", str(output), *map(str, WORDS)]
+    return subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def records(output):
+    """Lines of the log that are of a step, without what is measured by a clock."""
+    lines = (output / "log.jsonl").read_text().splitlines()
+    found = [{k: v for k, v in json.loads(line).items() if k not in RATES} for line in lines]
+    return [record for record in found if "step" in record]
+
+
+def steps_of(output):
+    """The last step in the log, 0 before the first."""
+    try:
+        return max((json.loads(line).get("step", 0) for line in (output / "log.jsonl").read_text().splitlines()), default=0)
+    except (OSError, json.JSONDecodeError):
+        return 0
+
+
+def killed(output, kills, seed):
+    """Run to the end through `kills`, each after a random number of steps or a random time, before the first checkpoint, while saving, anywhere."""
+    draw, told = random.Random(seed), []
+    for i in range(kills):
+        process, before, began = start(output), steps_of(output), time.monotonic()
+        number = signal.SIGKILL if i % 2 == 0 else signal.SIGTERM
+        ahead, delay = draw.choice([0, 4, 6, 8, 12]), draw.uniform(0, 0.3)
+        while process.poll() is None and steps_of(output) < before + ahead and time.monotonic() - began < 200:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=200)
+        assert process.returncode in (-number, 128 + number, 0), (process.returncode, error[-2000:])
+        told.append((number.name, process.returncode, steps_of(output)))
+    process = start(output)
+    out, error = process.communicate(timeout=280)
+    assert process.returncode == 0, error[-2000:]
+    assert "cannot be read" not in out, out
+    return told
+
+
+def compare(tmp_path, kills, seed):
+    """Weights, checkpoints and log of a killed run and of one that was not."""
+    share_programs(tmp_path / "programs")
+    process = start(tmp_path / "whole")
+    _, error = process.communicate(timeout=280)
+    assert process.returncode == 0, error[-2000:]
+    told = killed(tmp_path / "killed", kills, seed)
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one), told
+    assert records(tmp_path / "killed") == records(tmp_path / "whole"), told
+    assert [r["step"] for r in records(tmp_path / "whole") if "loss" in r] == list(range(4, NUM_STEPS + 1, 4))
+    assert not [path.name for path in (tmp_path / "killed").rglob("*damaged*")]
+    return told
+
+
+@pytest.mark.timeout(600)
+def test_three_kills_leave_no_trace(tmp_path):
+    """SIGKILL, SIGTERM, SIGKILL: bit-identical weights, the same log."""
+    told = compare(tmp_path, 3, 0)
+    assert told[1][1] in (143, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MEDJAX_SLOW" not in os.environ, reason="takes 10 minutes; MEDJAX_SLOW=1 runs it")
+@pytest.mark.timeout(3600)
+def test_twenty_kills_leave_no_trace(tmp_path):
+    """The same with twenty."""
+    for row in compare(tmp_path, 20, 1):
+        print(*row)
+
+
+def test_a_log_is_rewound(tmp_path):
+    """Later lines and a line that was cut go; starts and earlier lines stay; a log with nothing to take is not touched."""
+    path = tmp_path / "log.jsonl"
+    for record in ({"event": "start"}, {"step": 4}, {"step": 6, "validation_loss": 1.0}, {"event": "start"}, {"step": 8}):
+        log.append(path, **record)
+    with path.open("a") as file:
+        file.write('{"time": 1, "ste')
+    log.rewind(path, 6)
+    assert [json.loads(line).get("step") for line in path.read_text().splitlines()] == [None, 4, 6, None]
+    before = path.stat()
+    log.rewind(path, 6)
+    assert path.stat().st_ino == before.st_ino
+    log.rewind(tmp_path / "none.jsonl", 0)
