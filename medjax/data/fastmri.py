@@ -85,27 +85,59 @@ def singlecoil_files(folder: str) -> Files:
     Raises:
       InputError: where a folder is missing or holds no volume.
     """
-    val = _volumes(Path(folder) / "singlecoil_val")
-    volumes = {"train": _volumes(Path(folder) / "singlecoil_train"), "validation": val[:_VALIDATION], "test": val[_VALIDATION:]}
+    return volume_files(folder, "singlecoil", lambda path, index: Stored(cropped_images(path, fastmri(path, index))))
+
+
+def volume_files(folder, kind: str, read_slice) -> Files:
+    """Slices of `folder/KIND_train` and `folder/KIND_val`, of which the first 20 volumes by name are for validation and the rest for tests.
+
+    Args:
+      folder: of the two folders.
+      kind: "singlecoil" or "multicoil".
+      read_slice: `(path of a volume, slice) -> Stored`.
+
+    Raises:
+      InputError: where a folder is missing or holds no volume.
+    """
+    val = _volumes(Path(folder) / f"{kind}_val")
+    volumes = {"train": _volumes(Path(folder) / f"{kind}_train"), "validation": val[:_VALIDATION], "test": val[_VALIDATION:]}
     ends = {part: list(itertools.accumulate(num_slices(path, "kspace") for path in paths)) for part, paths in volumes.items()}
 
     def read(part, index):
         place = bisect.bisect_right(ends[part], index)
-        found = fastmri(volumes[part][place], index - (ends[part][place - 1] if place else 0))
-        if found.kspace.ndim != 2:
-            raise InputError(volumes[part][place], f"kspace has slices of shape {list(found.kspace.shape)}; those of a single coil are needed")
-        most = float(found.attributes.get("max", 0))
-        if not (np.isfinite(most) and most > 0):
-            raise InputError(volumes[part][place], f"has the attribute max {most:g}; the largest magnitude of its volume is needed")
-        if any(size > full for full, size in zip(found.kspace.shape, found.recon_size, strict=True)):
-            sizes = f"{list(found.kspace.shape)}, its reconstructions are {list(found.recon_size)}"
-            raise InputError(volumes[part][place], f"kspace has slices of {sizes}; none larger is needed")
-        image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(found.kspace), norm="ortho"))
-        top, left = ((full - size) // 2 for full, size in zip(image.shape, found.recon_size, strict=True))
-        image = image[top : top + found.recon_size[0], left : left + found.recon_size[1]] / most
-        return Stored(image.astype(np.complex64))
+        return read_slice(volumes[part][place], index - (ends[part][place - 1] if place else 0))
 
     return Files({part: counts[-1] if counts else 0 for part, counts in ends.items()}, read)
+
+
+def cropped_images(path, found: FastmriSlice, several: bool = False) -> np.ndarray:
+    """The inverse transform of all data, cropped to the size of the reconstruction, over the largest magnitude of the volume.
+
+    Args:
+      path: of the volume, for messages.
+      found: its slice.
+      several: whether it is to be of several coils.
+
+    Returns:
+      `[h, w]`, or `[coils, h, w]` of several, complex64.
+
+    Raises:
+      InputError: where it is of one coil instead of several, or the other way round, the file tells no largest magnitude, or k-space is smaller than
+        the reconstruction.
+    """
+    if found.kspace.ndim != 2 + several:
+        needed = "several coils" if several else "a single coil"
+        raise InputError(path, f"kspace has slices of shape {list(found.kspace.shape)}; those of {needed} are needed")
+    most = float(found.attributes.get("max", 0))
+    if not (np.isfinite(most) and most > 0):
+        raise InputError(path, f"has the attribute max {most:g}; the largest magnitude of its volume is needed")
+    full, size = found.kspace.shape[-2:], found.recon_size
+    if size[0] > full[0] or size[1] > full[1]:
+        raise InputError(path, f"kspace has slices of {list(full)}, its reconstructions are {list(size)}; none larger is needed")
+    axes = (-2, -1)
+    images = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(found.kspace, axes), norm="ortho"), axes)
+    top, left = ((n - m) // 2 for n, m in zip(full, size, strict=True))
+    return (images[..., top : top + size[0], left : left + size[1]] / most).astype(np.complex64)
 
 
 def _volumes(folder):
