@@ -38,6 +38,7 @@ ONLY_IN = {
     "zarr": {"data"},
     "ismrmrd": {"data"},
     "twixtools": {"data"},
+    "PIL": {"data"},
     "array_record": {"data"},
     "tensorflow_datasets": {"data"},
     "diffrax": {"samplers"},

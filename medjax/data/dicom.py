@@ -1,4 +1,4 @@
-"""One frame of a DICOM file, and a derived image beside it in the same study."""
+"""One frame of a DICOM file, and a derived image beside it in the same study; and what readers of several files share."""
 
 import datetime
 import warnings
@@ -31,7 +31,7 @@ def read_dicom(path, slice_index: int | None = None, modality: str | None = None
     with warnings.catch_warnings():
         # pydicom warns of every oddity of a file that it nevertheless reads.
         warnings.simplefilter("ignore")
-        dataset = _dataset(path)
+        dataset = dataset_of(path)
         try:
             return _frame(path, dataset, slice_index, modality)
         except InputError:
@@ -51,7 +51,7 @@ def write_dicom(source, image, path, pixel_size: float | None, description: str,
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        original = _dataset(source)
+        original = dataset_of(source)
         index = checked_index(source, slice_index, int(original.get("NumberOfFrames") or 1))
         dataset = pydicom.Dataset()
         for keyword in _KEPT:
@@ -69,13 +69,22 @@ def write_dicom(source, image, path, pixel_size: float | None, description: str,
         pydicom.dcmwrite(path, dataset, enforce_file_format=True)
 
 
-def _dataset(path):
-    """The file, read whole."""
+def dataset_of(path, tags: tuple[str, ...] | None = None, defer: int | None = None):
+    """The elements of a file.
+
+    Args:
+      path: the file.
+      tags: keywords of those to read; all if None.
+      defer: elements of more bytes are left on disk until they are asked for.
+
+    Raises:
+      InputError: for a file that is missing, truncated in its header or not DICOM.
+    """
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(path, specific_tags=None if tags is None else list(tags), defer_size=defer)
     except InvalidDicomError:
         raise InputError(path, "is truncated or not a DICOM file (no header of DICOM)") from None
     except Exception as error:  # a parser of damaged bytes raises anything
@@ -84,23 +93,48 @@ def _dataset(path):
 
 def _frame(path, dataset, slice_index: int | None, modality: str | None) -> Scan:
     """What `read_dicom` returns, of a file that has been read."""
-    _check_grey(path, dataset)
-    modality = modality or {"CT": "ct", "MR": "mri"}.get(str(dataset.get("Modality", "")))
-    if modality is None:
-        raise InputError(path, f"has DICOM modality {str(dataset.get('Modality', '')) or 'unknown'!r}; CT or MR is needed")
+    check_grey(path, dataset)
+    modality = modality or modality_of(path, dataset)
     index = checked_index(path, slice_index, int(dataset.get("NumberOfFrames") or 1))
-    stored, spacing = _stored(path, dataset, index), _tag(dataset, index, "PixelSpacing")
-    slope, intercept = _tag(dataset, index, "RescaleSlope"), _tag(dataset, index, "RescaleIntercept")
+    spacing = tag(dataset, index, "PixelSpacing")
+    image = grey_values(path, dataset, index, modality)
+    return image_scan(path, "dicom", image, None if spacing is None else isotropic(path, spacing), modality)
+
+
+def modality_of(path, dataset) -> str:
+    """ "ct" or "mri".
+
+    Raises:
+      InputError: for another modality.
+    """
+    modality = str(dataset.get("Modality", ""))
+    if modality not in ("CT", "MR"):
+        raise InputError(path, f"has DICOM modality {modality or 'unknown'!r}; CT or MR is needed")
+    return "ct" if modality == "CT" else "mri"
+
+
+def grey_values(path, dataset, index: int, modality: str):
+    """The values `[h, w]` of a frame: HU of CT with air where the file marks padding, those of MONOCHROME1 inverted for MR.
+
+    Raises:
+      InputError: where the pixels cannot be decoded.
+    """
+    stored = _stored(path, dataset, index)
+    slope, intercept = tag(dataset, index, "RescaleSlope"), tag(dataset, index, "RescaleIntercept")
     image = stored * float(1 if slope is None else slope) + float(0 if intercept is None else intercept)
     if modality == "ct":
         image = np.where(_padded(dataset, stored), _AIR, image)
     elif dataset.PhotometricInterpretation == "MONOCHROME1":
         image = image.max() + image.min() - image
-    return image_scan(path, "dicom", image, None if spacing is None else isotropic(path, spacing), modality)
+    return image
 
 
-def _check_grey(path, dataset):
-    """One grey value a pixel."""
+def check_grey(path, dataset):
+    """See that there is one grey value a pixel.
+
+    Raises:
+      InputError: for a file without pixels or of colours.
+    """
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         name = getattr(dataset.get("SOPClassUID"), "name", "of unknown class")
         # pydicom reads a file that ends too early as far as it goes.
@@ -126,7 +160,7 @@ def _stored(path, dataset, index: int):
         raise InputError(path, f"its pixels are truncated or cannot be read ({reason(error)})") from None
 
 
-def _tag(dataset, index: int, keyword: str):
+def tag(dataset, index: int, keyword: str):
     """A value of the dataset, or of its functional groups where an enhanced file keeps it; None where there is none."""
     groups = [dataset]
     for name, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
@@ -178,13 +212,13 @@ def _place(dataset, original, index: int, size: int, pixel_size: float | None):
     """Pixel spacing, and the position of the first pixel's centre in the patient."""
     height, width = int(original.Rows), int(original.Columns)
     side = max(height, width)
-    spacing = _tag(original, index, "PixelSpacing")
+    spacing = tag(original, index, "PixelSpacing")
     if pixel_size:
         dataset.PixelSpacing = [_decimal(pixel_size)] * 2
-    thickness = _tag(original, index, "SliceThickness")
+    thickness = tag(original, index, "SliceThickness")
     if thickness is not None:
         dataset.SliceThickness = thickness
-    position, orientation = _tag(original, index, "ImagePositionPatient"), _tag(original, index, "ImageOrientationPatient")
+    position, orientation = tag(original, index, "ImagePositionPatient"), tag(original, index, "ImageOrientationPatient")
     if spacing is None or position is None or orientation is None:
         return
     orientation = np.asarray(orientation, float)

@@ -31,6 +31,22 @@ def fit(image, size: int, background: float):
     return result.astype(image.dtype if image.dtype.kind in "fc" else np.float32), side / size
 
 
+def square_pixels(image, sizes):
+    """Resample linearly along the axis of the longer pixels, so that all are square and the image spans what it did, to half a pixel.
+
+    Args:
+      image: `[h, w]`, real or complex.
+      sizes: (h, w) of a pixel.
+
+    Returns:
+      The image and the side of its pixels, the shorter one of `sizes`.
+    """
+    image, least = np.asarray(image), min(sizes)
+    rows, columns = (round(length * size / least) for length, size in zip(image.shape, sizes, strict=True))
+    result = _weights(image.shape[0], rows) @ image if rows != image.shape[0] else image
+    return (result @ _weights(image.shape[1], columns).T if columns != image.shape[1] else result), float(least)
+
+
 def padding_of(length: int, side: int) -> tuple[int, int]:
     """Pixels put before and after `length` pixels to make `side`."""
     before = (side - length) // 2

@@ -24,7 +24,7 @@ def hdf5_slices(path, index: int, needed: dict[str, dict[int, str]], optional=No
     Raises:
       InputError: where h5py, the file, a data set or the entry is missing, or the file is damaged or holds numbers that are not finite, in one line.
     """
-    with _opened(path) as file:
+    with open_hdf5(path) as file:
         wanted = needed | {name: shapes for name, shapes in (optional or {}).items() if name in file}
         found = {name: _entry(path, file, name, index, shapes) for name, shapes in wanted.items()}
         texts = {name: stored[()] for name in whole if (stored := _data_set(file, name)) is not None}
@@ -37,7 +37,7 @@ def num_slices(path, name: str) -> int:
     Raises:
       InputError: as `hdf5_slices`.
     """
-    with _opened(path) as file:
+    with open_hdf5(path) as file:
         stored = _data_set(file, name)
         if stored is None or not stored.shape:
             raise InputError(path, f"holds {', '.join(sorted(file)) or 'nothing'}; a data set {name!r} of slices is needed")
@@ -45,8 +45,8 @@ def num_slices(path, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path):
-    """The file; whatever is raised while it is open is told as an `InputError`."""
+def open_hdf5(path):
+    """The file, open to read, as h5py has it; whatever is raised while it is open is told as an `InputError`."""
     try:
         import h5py
     except ImportError:

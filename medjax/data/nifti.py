@@ -14,11 +14,39 @@ _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 def read_nifti(path, slice_index: int | None = None, modality: str | None = None) -> Scan:
     """A slice of a `.nii` or `.nii.gz` file of rank 2 or 3."""
-    slab, axis = _slab(path, slice_index)
-    pixels = np.squeeze(_voxels(path, slab), axis)
+    image, sizes = nifti_slice(path, slice_index)
+    return image_scan(path, "nifti", image, isotropic(path, sizes[::-1]), modality)
+
+
+def nifti_slice(path, slice_index: int | None = None, axis: int | None = None):
+    """A slice across an axis of the canonical order, and its pixels.
+
+    Args:
+      path: `.nii` or `.nii.gz` file of rank 2 or 3.
+      slice_index: from the patient's left, posterior or inferior; by default the middle one.
+      axis: 0, 1 or 2 for sagittal, coronal or axial slices; by default axial, or across the only axis of length 1.
+
+    Returns:
+      The image `[h, w]` as it is stored, and (h, w) of a pixel [mm].
+
+    Raises:
+      InputError: for a damaged file, or one without such a slice.
+    """
+    slab, across = _slab(path, slice_index, axis)
     unit = _MILLIMETRES.get(slab.header.get_xyzt_units()[0], 1.0)
-    sizes = np.delete(np.linalg.norm(slab.affine[:3, :3], axis=0), axis)
-    return image_scan(path, "nifti", pixels[::-1, ::-1].T, isotropic(path, unit * sizes), modality)
+    sizes = unit * np.delete(np.linalg.norm(slab.affine[:3, :3], axis=0), across)
+    return np.squeeze(_voxels(path, slab), across)[::-1, ::-1].T, sizes[::-1]
+
+
+def nifti_shape(path) -> tuple[int, int, int]:
+    """The numbers of voxels along the axes of the canonical order.
+
+    Raises:
+      InputError: as `nifti_slice`.
+    """
+    volume, order = _opened(path)
+    lengths = dict(zip(order[:, 0].astype(int), volume.shape, strict=True))
+    return lengths[0], lengths[1], lengths[2]
 
 
 def write_nifti(source, image, path, description: str, slice_index: int | None = None):
@@ -47,8 +75,8 @@ def write_nifti(source, image, path, description: str, slice_index: int | None =
     nibabel.save(result, path)
 
 
-def _slab(path, slice_index):
-    """The canonical image of one slice, and the axis across it, of length 1; only this slice is read."""
+def _opened(path):
+    """The volume with three axes, none of its voxels read yet, and nibabel's order of its axes."""
     import nibabel
 
     try:
@@ -65,9 +93,17 @@ def _slab(path, slice_index):
     order = nibabel.io_orientation(volume.affine)
     if np.isnan(order).any():
         raise InputError(path, "has an affine that is not invertible; voxel axes with a direction are needed")
+    return volume, order
+
+
+def _slab(path, slice_index, chosen: int | None = None):
+    """The canonical image of one slice, and the axis across it, of length 1; only this slice is read."""
+    import nibabel
+
+    volume, order = _opened(path)
     lengths = dict(zip(order[:, 0].astype(int), volume.shape, strict=True))
     single = [axis for axis, length in lengths.items() if length == 1]
-    axis = single[0] if len(single) == 1 else 2
+    axis = chosen if chosen is not None else single[0] if len(single) == 1 else 2
     index = checked_index(path, slice_index, lengths[axis])
     stored = int(np.argmax(order[:, 0] == axis))
     index = index if order[stored, 1] > 0 else lengths[axis] - 1 - index

@@ -62,7 +62,7 @@ def _stacks(folder, name):
     """part -> arrays of a file, by what they are: `image`, `label`, `subject`, `data`."""
     file, _, array = name.partition(":")
     path = folder / file
-    arrays = _opened(path)
+    arrays = open_arrays(path)
     if array:
         if array not in arrays:
             raise InputError(path, f"holds {', '.join(sorted(arrays)) or 'nothing'}; an array {array!r} is needed")
@@ -77,8 +77,12 @@ def _stacks(folder, name):
     return found
 
 
-def _opened(path):
-    """All arrays of a file by name; those of zarr are not read yet."""
+def open_arrays(path):
+    """All arrays of a `.npz` or `.zarr` by name; those of zarr are not read yet.
+
+    Raises:
+      InputError: where it is missing, damaged or neither.
+    """
     if path.suffix != ".zarr":
         if not path.is_file():
             raise InputError(path, "no such file; a .npz file or a .zarr folder is needed")
@@ -119,4 +123,6 @@ def _disjoint(folder, found):
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         both = sorted(subjects[one] & subjects[other])
         if both:
-            raise InputError(folder, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed")
+            raise InputError(
+                folder, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed"
+            )

@@ -1,0 +1,135 @@
+"""What the headers of DICOM files tell of the place of their frames; pixels are left on disk."""
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.data.dicom import check_grey, dataset_of, modality_of, tag
+from medjax.data.scan import SMALLEST, InputError
+
+LARGEST_RATIO = 50
+"""Of the sides of a pixel."""
+PIXELS = (
+    *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit", "SOPClassUID", "Modality", "PixelSpacing"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+"""What the values of a frame depend on."""
+_WHO = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
+_WHAT = ("ImageType", "SeriesDescription", "ProtocolName", "ImagePositionPatient", "ImageOrientationPatient", "GantryDetectorTilt", "InstanceNumber")
+APART = ("EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber")
+"""What tells images of one place apart, the first that does."""
+_SCOUT = re.compile(r"scout|locali[sz]er|topogram|scanogram|surview|survey", re.IGNORECASE)
+_LONG = 4096  # bytes of an element that a header is read without
+
+
+class Header(NamedTuple):
+    """What a header tells of a frame.
+
+    source: file and frame.
+    who: series and patient, the second one as a hash; never to be shown.
+    modality: "ct" or "mri".
+    shape: (h, w).
+    pixel: (h, w) of a pixel [mm].
+    position: `[3]` [mm], of the centre of the first pixel.
+    orientation: `[6]`, directions along a row and along a column.
+    nominal_tilt: GantryDetectorTilt [degrees].
+    number: InstanceNumber.
+    apart: values of `APART`.
+    """
+
+    source: tuple[Path, int]
+    who: tuple[str, str]
+    modality: str
+    shape: tuple[int, int]
+    pixel: tuple[float, float]
+    position: np.ndarray
+    orientation: np.ndarray
+    nominal_tilt: float | None
+    number: int
+    apart: tuple[str, ...]
+
+
+def headers(folder) -> tuple[list[Header], list[str]]:
+    """The headers of all frames of a file or below a folder, and a line for each file that has none to use.
+
+    Only what is needed is read: nothing private, no name or date.
+
+    Raises:
+      InputError: where there is neither.
+    """
+    if not Path(folder).exists():
+        raise InputError(folder, "no such file or folder; DICOM files are needed")
+    paths = [Path(folder)] if Path(folder).is_file() else sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    found, skipped = [], []
+    with warnings.catch_warnings():
+        # pydicom warns of every oddity of a file that it nevertheless reads.
+        warnings.simplefilter("ignore")
+        for path in paths:
+            try:
+                found += _frames(path)
+            except InputError as error:
+                skipped.append(relative(folder, str(error)))
+            except Exception as error:  # the words of other exceptions may quote the header, and who the patient is
+                skipped.append(relative(folder, f"{path}: its header is damaged ({type(error).__name__})"))
+    return found, skipped
+
+
+def _frames(path) -> list[Header]:
+    """The frames of a file."""
+    dataset = dataset_of(path, (*PIXELS, *_WHO, *_WHAT, *APART), _LONG)
+    check_grey(path, dataset)
+    modality = modality_of(path, dataset)
+    words = [str(word).upper() for word in dataset.get("ImageType") or []]
+    if "LOCALIZER" in words[2:3] or _SCOUT.search(f"{dataset.get('SeriesDescription', '')} {dataset.get('ProtocolName', '')}"):
+        raise InputError(path, "is a localizer; cross-sections are needed")
+    _check_length(path, dataset)
+    patient = [str(dataset.get(name) or "") for name in (_WHO[:2] if dataset.get("PatientID") else _WHO[2:3])]
+    hashed = hashlib.sha256("\n".join(patient if any(patient) else [str(path.parent)]).encode()).hexdigest()
+    who = str(dataset.get("SeriesInstanceUID") or path.parent), hashed
+    return [_frame(path, dataset, i, who, modality) for i in range(int(dataset.get("NumberOfFrames") or 1))]
+
+
+def _check_length(path, dataset):
+    """See that the pixels are all there, without reading them; compressed ones end with a mark that pydicom has looked for."""
+    stored = next(dataset.get_item(name, keep_deferred=True) for name in PIXELS[:3] if name in dataset)
+    deflated = dataset.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1.99"
+    end = getattr(stored, "value_tell", 0) + (getattr(stored, "length", 0) or 0)
+    if not deflated and getattr(stored, "length", None) != 0xFFFFFFFF and end > path.stat().st_size:
+        raise InputError(path, "its pixels are truncated")
+
+
+def _frame(path, dataset, index, who, modality) -> Header:
+    """One frame of a header, checked."""
+
+    def numbers(keyword, count):
+        found = tag(dataset, index, keyword)
+        found = np.zeros(0) if found is None else np.atleast_1d(np.asarray(found, float))
+        if found.shape != (count,) or not np.isfinite(found).all():
+            raise InputError(path, f"tells {len(found)} numbers of {keyword}; {count} finite ones are needed")
+        return found
+
+    shape, pixel = (int(dataset.Rows), int(dataset.Columns)), numbers("PixelSpacing", 2)
+    if min(shape) < SMALLEST:
+        raise InputError(path, f"has {list(shape)} pixels; at least {SMALLEST} x {SMALLEST} are needed")
+    if min(pixel) <= 0 or max(pixel) > LARGEST_RATIO * min(pixel):
+        raise InputError(path, f"has pixels of {pixel[0]:g} x {pixel[1]:g} mm; positive sides of the same order are needed")
+    orientation = numbers("ImageOrientationPatient", 6)
+    axes = orientation.reshape(2, 3)
+    if np.abs(axes @ axes.T - np.eye(2)).max() > 0.01:
+        raise InputError(path, "has an ImageOrientationPatient whose directions are not orthogonal, of length 1; such are needed")
+    tilt, number = tag(dataset, index, "GantryDetectorTilt"), tag(dataset, index, "InstanceNumber")
+    apart = tuple(str(tag(dataset, index, keyword)) for keyword in APART)
+    position = numbers("ImagePositionPatient", 3)
+    tilt = None if tilt is None else float(tilt)
+    return Header((path, index), who, modality, shape, (pixel[0], pixel[1]), position, orientation, tilt, int(number or 0), apart)
+
+
+def relative(folder, line: str) -> str:
+    """A line without the folder that it begins with."""
+    return line.removeprefix(f"{' '.join(str(folder).split())}/")
