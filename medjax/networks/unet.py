@@ -1,5 +1,6 @@
 """U-Net that predicts an image from a noisy image and its noise level."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -17,6 +18,7 @@ def unet(
     num_blocks: int = 1,
     attention_levels: Sequence[int] = (2,),
     patch: int = 2,
+    remat: bool = False,
 ) -> nn.Module:
     """The U-Net of score-based models, on one image.
 
@@ -30,6 +32,7 @@ def unet(
       num_blocks: residual blocks a level on the way down; the way up has one more.
       attention_levels: levels with self-attention after each block.
       patch: side of the folded patches; h and w must be divisible by `patch * 2 ** (len(multipliers) - 1)`.
+      remat: keep what enters a block for the gradient, and compute the rest of it again (gradient checkpointing); weights are the same.
 
     Returns:
       A module with `apply(params, x, noise)`, x `[h, w]` or `[h, w, c]`, noise a scalar; output of the shape of x, zero at initialisation.
@@ -43,7 +46,7 @@ def unet(
     """
     if width < 8 or width % 8 or any(multiplier < 1 for multiplier in multipliers):
         raise ValueError(f"unet needs a width that is a multiple of 8 and multipliers of at least 1, got {width} and {tuple(multipliers)}")
-    return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch)
+    return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch, remat)
 
 
 class UNet(nn.Module):
@@ -55,6 +58,7 @@ class UNet(nn.Module):
     num_blocks: int
     attention_levels: tuple[int, ...]
     patch: int
+    remat: bool = False
 
     def check(self, shape):
         """ValueError if an image of `shape` does not fit."""
@@ -72,23 +76,28 @@ class UNet(nn.Module):
         self.check(x.shape)
         shape, p = x.shape, self.patch
         h = rearrange(x if x.ndim == 3 else x[..., None], "(h p) (w q) c -> h w (p q c)", p=p, q=p)
+        kind, count = nn.remat(ResidualBlock) if self.remat else ResidualBlock, itertools.count()
+
+        def block(features, attend):
+            return kind(features, attend, name=f"ResidualBlock_{next(count)}")
+
         embedding = NoiseEmbedding(4 * self.width)(noise)
         h = Conv3x3(self.width, name="stem")(h)
         skips = [h]
         for level, multiplier in enumerate(self.multipliers):
             features, attend = self.width * multiplier, level in self.attention_levels
             for _ in range(self.num_blocks):
-                h = ResidualBlock(features, attend)(h, embedding)
+                h = block(features, attend)(h, embedding)
                 skips.append(h)
             if level < len(self.multipliers) - 1:
                 h = rearrange(h, "(h p) (w q) c -> h w (p q c)", p=2, q=2)
                 h = nn.Dense(self.width * self.multipliers[level + 1])(h)
                 skips.append(h)
-        h = ResidualBlock(h.shape[-1], True)(h, embedding)
+        h = block(h.shape[-1], True)(h, embedding)
         for level, multiplier in reversed(list(enumerate(self.multipliers))):
             for _ in range(self.num_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], -1)
-                h = ResidualBlock(self.width * multiplier, level in self.attention_levels)(h, embedding)
+                h = block(self.width * multiplier, level in self.attention_levels)(h, embedding)
             if level > 0:
                 h = nn.Dense(4 * self.width * self.multipliers[level - 1])(h)
                 h = rearrange(h, "h w (p q c) -> (h p) (w q) c", p=2, q=2)
@@ -123,12 +132,13 @@ class GroupNorm(nn.Module):
         features = h.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
         shift = self.param("shift", nn.initializers.zeros, (features,))
-        mean, square = jnp.mean(h, (0, 1)), jnp.mean(h * h, (0, 1))
+        exact = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        mean, square = jnp.mean(exact, (0, 1)), jnp.mean(exact * exact, (0, 1))
         groups = features // self.group_size
         mean = jnp.repeat(mean.reshape(groups, -1).mean(1), self.group_size)
         square = jnp.repeat(square.reshape(groups, -1).mean(1), self.group_size)
         gain = scale * jax.lax.rsqrt(jnp.maximum(square - mean**2, 0) + 1e-5)
-        return h * gain[None, None] + (shift - mean * gain)[None, None]
+        return (exact * gain[None, None] + (shift - mean * gain)[None, None]).astype(h.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -141,7 +151,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, h, embedding):
         """h `[h, w, c]`, embedding `[e]`."""
         skip = h if h.shape[-1] == self.features else nn.Dense(self.features, use_bias=False)(h)
-        scale, shift = jnp.split(nn.Dense(2 * self.features, kernel_init=nn.initializers.zeros)(embedding), 2)
+        scale, shift = jnp.split(nn.Dense(2 * self.features, kernel_init=nn.initializers.zeros)(embedding).astype(h.dtype), 2)
         h = Conv3x3(self.features)(nn.silu(GroupNorm()(h)))
         h = GroupNorm()(h) * (1 + scale)[None, None] + shift[None, None]
         h = skip + Conv3x3(self.features, nn.initializers.zeros)(nn.silu(h))
@@ -160,6 +170,6 @@ class SelfAttention(nn.Module):
         heads = max((n for n in range(1, features // self.head_features + 1) if features % n == 0), default=1)
         qkv = nn.Dense(3 * features, use_bias=False)(GroupNorm()(h))
         q, k, v = rearrange(qkv, "h w (three n d) -> three (h w) n d", three=3, n=heads)
-        out = nn.dot_product_attention(q, k, v)
-        out = rearrange(out, "(h w) n d -> h w (n d)", h=height, w=width)
+        out = nn.dot_product_attention(q, k, v, force_fp32_for_softmax=q.dtype == jnp.bfloat16)
+        out = rearrange(out.astype(h.dtype), "(h w) n d -> h w (n d)", h=height, w=width)
         return h + nn.Dense(features, kernel_init=nn.initializers.zeros)(out)

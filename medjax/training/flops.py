@@ -75,13 +75,13 @@ def _equation(equation) -> float:
     if name == "conv_general_dilated":
         kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[numbers[0]]
-    inner = [_count(part) for value in params.values() for part in _jaxprs(value)]
+    inner = [_count(part) for value in params.values() for part in inner_jaxprs(value)]
     if name in ("cond", "platform_index"):
         return max(inner, default=0.0)
     return sum(inner) * (params["length"] if name == "scan" else 1)
 
 
-def _jaxprs(value):
+def inner_jaxprs(value):
     """The programs among the parameters of a primitive."""
     if isinstance(value, ClosedJaxpr):
         yield value.jaxpr
@@ -89,4 +89,4 @@ def _jaxprs(value):
         yield value
     elif isinstance(value, tuple | list):
         for part in value:
-            yield from _jaxprs(part)
+            yield from inner_jaxprs(part)

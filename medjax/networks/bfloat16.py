@@ -1,0 +1,46 @@
+"""A network that computes in half of the bits."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Bfloat16(NamedTuple):
+    """Network of `bfloat16`."""
+
+    network: Any
+
+    def init(self, key, *inputs):
+        """Weights in single precision."""
+        return self.network.init(key, *inputs)
+
+    def apply(self, params, *inputs):
+        """The network's answer, in the precision of its first input."""
+        rounded = [jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else _halved(leaf), each) for each in inputs]
+        out = self.network.apply(jax.tree.map(_halved, params), *rounded)
+        return jax.tree.map(lambda leaf: leaf.astype(inputs[0].dtype), out)
+
+
+def bfloat16(network) -> Bfloat16:
+    """`network` with its products and convolutions in bfloat16, its weights, and what moves them, in float32 (mixed precision).
+
+    Weights and inputs but scalars, which are noise levels, are rounded on the way in; norms, softmax and sums of products stay in float32 where the network says so, as those of
+    `networks/unet.py` do. Exponents are those of float32, so that no loss needs to be scaled. The weights are the same either way: a
+    prior may be trained so and sample without.
+
+    Args:
+      network: with `init(key, *inputs)` and `apply(params, *inputs)`; a config names it: `Spec("bfloat16", {"network": Spec("unet", ...)})`.
+
+    Returns:
+      A network of the same kind.
+
+    Reference:
+      Micikevicius et al. (2018), Mixed precision training, section 3.1, https://arxiv.org/abs/1710.03740; bfloat16 without scaling: Kalamkar et
+      al. (2019), https://arxiv.org/abs/1905.12322.
+    """
+    return Bfloat16(network)
+
+
+def _halved(leaf):
+    return leaf.astype(jnp.bfloat16) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
