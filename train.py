@@ -27,6 +27,7 @@ from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.figure import sheet
 from medjax.training import checkpoint, cluster, log, mesh
 from medjax.training.flops import speed, train_flops
+from medjax.training.power_average import exponent, save_snapshots
 from medjax.training.state import initial_state, make_optimizer, train_step
 from medjax.training.weights import load_weights, save_weights
 
@@ -51,7 +52,8 @@ def main(arguments):
     first = int(state.step)
     _begin(output, config, work, state, skipped)
 
-    steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched)
+    gammas = [exponent(width) for width in settings.ema_widths]
+    steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched, gammas)
     step, look = jax.jit(steps, donate_argnums=1, out_shardings=(shardings, everywhere)), _looker(output, work, source, over)
     look(state.ema, first, host.get("owed", []))  # what a stop left no time for
     stop = []
@@ -92,6 +94,10 @@ def main(arguments):
                 losses, clock, waited, timed = [], time.perf_counter(), 0.0, 0
             due = _due(done, settings)
             told = {} if stopping else look(state.ema, done, due)
+            if settings.ema_widths and (done % settings.snapshot_every == 0 or ended):
+                tracks = mesh.whole(state.tracks)
+                if cluster.first():
+                    save_snapshots(output / "snapshots", done, tracks, settings.ema_widths)
             if saving:
                 ema = mesh.whole(state.ema)
                 if cluster.first():
@@ -113,13 +119,14 @@ def _initial(work, optimizer, grid, key):
     """The state before the first step, over the devices, and where each of its arrays lives."""
 
     def make(key):
-        return initial_state(work.initialise(key), optimizer)
+        return initial_state(work.initialise(key), optimizer, len(work.settings.ema_widths))
 
     shardings = mesh.state_sharding(grid, jax.eval_shape(make, key))
     state = jax.jit(make, out_shardings=shardings)(key)
     if work.settings.initial:
         params = load_weights(located(work.settings.initial), state.params)
-        state = state._replace(params=mesh.spread(params, shardings.params), ema=mesh.spread(params, shardings.ema))
+        tracks = tuple(mesh.spread(params, each) for each in shardings.tracks)
+        state = state._replace(params=mesh.spread(params, shardings.params), ema=mesh.spread(params, shardings.ema), tracks=tracks)
     return state, shardings
 
 

@@ -68,6 +68,7 @@ class Train:
     augment: functions `draw -> draw` of images, the first one innermost.
     initial: weights to start from.
     turns: group of weights -> its steps, of groups that are updated in turn (an adversarial pair); empty where all are at once.
+    ema_widths: relative widths of power-function averages, kept every snapshot_every steps (`medjax.training.power_average`).
     strict: stop where a lower problem was not solved, has no minimum or an indefinite Hessian (`implicit.trouble`); else that is printed once.
     accumulate: parts of a batch, one after the other in memory. num_shards: devices that hold a copy of the weights together.
     num_workers: processes that read files; 0 for threads of this one.
@@ -86,6 +87,8 @@ class Train:
     augment: tuple[Spec, ...] = ()
     initial: str = ""
     turns: dict[str, int] = dataclasses.field(default_factory=dict)
+    ema_widths: tuple[float, ...] = ()
+    snapshot_every: int = 1000
     strict: bool = False
     accumulate: int = 1
     num_shards: int = 1
@@ -99,6 +102,7 @@ class Train:
 
     def __post_init__(self):
         counts = ("num_steps", "batch_size", "log_every", "checkpoint_every", "sheet_every", "accumulate", "num_shards", "keep")
+        counts += ("snapshot_every",)
         others = ("num_images", "warmup_steps", "learning_rate", "num_workers", "keep_best", "num_validation")
         for name, least in {**dict.fromkeys(counts, 1), **dict.fromkeys(others, 0), "ema_decay": 0, "clip_norm": 1e-9}.items():
             if not least <= getattr(self, name) <= (1 if name == "ema_decay" else float("inf")):

@@ -6,7 +6,7 @@ import json
 from medjax.config import Config
 
 _FREE = ("num_steps", "log_every", "checkpoint_every", "sheet_every", "initial", "strict", "folder", "checkpoint")
-_FREE += ("num_shards", "num_workers", "keep", "keep_best", "num_validation")
+_FREE += ("num_shards", "num_workers", "keep", "keep_best", "num_validation", "snapshot_every")
 """How long, how often, from where."""
 
 

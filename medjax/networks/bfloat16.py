@@ -25,9 +25,9 @@ class Bfloat16(NamedTuple):
 def bfloat16(network) -> Bfloat16:
     """`network` with its products and convolutions in bfloat16, its weights, and what moves them, in float32 (mixed precision).
 
-    Weights and inputs but scalars, which are noise levels, are rounded on the way in; norms, softmax and sums of products stay in float32 where the network says so, as those of
-    `networks/unet.py` do. Exponents are those of float32, so that no loss needs to be scaled. The weights are the same either way: a
-    prior may be trained so and sample without.
+    Weights and inputs but scalars, which are noise levels, are rounded on the way in; norms, softmax and sums of products stay in float32 where
+    the network says so, as `networks/unet.py` does. Exponents are those of float32, so that no loss needs to be scaled. The weights are the same
+    either way: a prior may be trained so and sample without.
 
     Args:
       network: with `init(key, *inputs)` and `apply(params, *inputs)`; a config names it: `Spec("bfloat16", {"network": Spec("unet", ...)})`.

@@ -75,6 +75,8 @@ def _equation(equation) -> float:
     if name == "conv_general_dilated":
         kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[numbers[0]]
+    if name == "custom_linear_solve":  # of which only the solution is computed
+        return _count(params["jaxprs"].solve.jaxpr)
     inner = [_count(part) for value in params.values() for part in inner_jaxprs(value)]
     if name in ("cond", "platform_index"):
         return max(inner, default=0.0)

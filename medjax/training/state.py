@@ -15,17 +15,19 @@ from medjax.typing import Loss
 
 
 class TrainState(NamedTuple):
-    """step: scalar int32. params: weights. ema: their moving average. opt_state: of the optax transform."""
+    """step: scalar int32. params: weights. ema: their moving average. opt_state: of the optax transform. tracks: averages by powers of time."""
 
     step: jax.Array
     params: Any
     ema: Any
     opt_state: Any
+    tracks: tuple = ()
 
 
-def initial_state(params, optimizer: optax.GradientTransformation) -> TrainState:
-    """State before the first step, with the average at `params`."""
-    return TrainState(jnp.zeros((), jnp.int32), params, jax.tree.map(jnp.copy, params), optimizer.init(_learned(params)))
+def initial_state(params, optimizer: optax.GradientTransformation, num_tracks: int = 0) -> TrainState:
+    """State before the first step, with the averages at `params`."""
+    ema, *tracks = (jax.tree.map(jnp.copy, params) for _ in range(1 + num_tracks))
+    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(_learned(params)), tuple(map(_learned, tracks)))
 
 
 def batch_key(key, step):
@@ -33,7 +35,9 @@ def batch_key(key, step):
     return jax.random.split(jax.random.fold_in(key, step))[0]
 
 
-def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay: float, num_parts: int = 1, batched: Any = True) -> Callable:
+def train_step(
+    loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay: float, num_parts: int = 1, batched: Any = True, gammas=()
+) -> Callable:
     r"""One step of stochastic gradient descent.
 
     Everything random comes from `fold_in(key, state.step)`, so a resumed run replays exactly. The average is
@@ -49,6 +53,7 @@ def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay
       num_parts: parts of a batch whose gradients are added before the weights move (gradient accumulation), each with a key of its own: memory for
         activations of one part. Metrics are means over the parts. What a loss carries goes from part to part.
       batched: which leaves of a batch have the examples on their first axis, a prefix of its tree; True for all.
+      gammas: exponents of the averages in `state.tracks`, see `power_average`.
 
     Returns:
       `step(key, state, batch) -> (state, metrics)`, to be jitted with the state donated.
@@ -81,7 +86,11 @@ def train_step(loss_fn: Loss, optimizer: optax.GradientTransformation, ema_decay
         ema = jax.tree.map(lambda a, p: a + (1 - decay).astype(a.dtype) * (p - a), _learned(state.ema), learned)
         carried = {"carried": metrics["carried"]} if carried else {}
         metrics = {"grad_norm": norm(grads), **{name: value for name, value in metrics.items() if name != "carried"}}
-        return TrainState(state.step + 1, _joined(learned, carried), _joined(ema, carried), opt_state), metrics
+        tracks = tuple(
+            jax.tree.map(lambda a, p, g=gamma: p + (1 - 1 / (state.step + 1.0)).astype(a.dtype) ** (g + 1) * (a - p), track, learned)
+            for gamma, track in zip(gammas, state.tracks, strict=True)
+        )
+        return TrainState(state.step + 1, _joined(learned, carried), _joined(ema, carried), opt_state, tracks), metrics
 
     return step
 

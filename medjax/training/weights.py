@@ -1,12 +1,13 @@
 """Weights in one small file that nothing needs to unpickle."""
 
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
+
+from medjax.report.atomic import write_atomically
 
 
 def save_weights(path, params, metadata: dict[str, str]) -> None:
@@ -16,15 +17,29 @@ def save_weights(path, params, metadata: dict[str, str]) -> None:
       ValueError: for weights in anything else, a list, say.
     """
     flat = {_named(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    temporary.write_bytes(save(flat, metadata))
-    os.replace(temporary, path)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(save(flat, metadata))
 
 
 def load_metadata(path) -> dict[str, str]:
     """What `save_weights` wrote beside the weights."""
     with safe_open(path, "numpy") as file:
         return file.metadata() or {}
+
+
+def load_tree(path) -> dict:
+    """The weights of a `.safetensors` file as nested dicts of arrays, whatever network they are of.
+
+    Raises:
+      ValueError: for a missing or damaged file.
+    """
+    tree = {}
+    for name, array in _flat(path).items():
+        node, *names = tree, *name.split("/")
+        for each in names[:-1]:
+            node = node.setdefault(each, {})
+        node[names[-1]] = array
+    return tree
 
 
 def load_weights(path, expected):
@@ -40,12 +55,7 @@ def load_weights(path, expected):
     Raises:
       ValueError: for a missing or damaged file, or weights of another network, or expected in anything but dicts.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such weights; train them with train.py, or name others as the checkpoint of the config's prior or method")
-    try:
-        flat = load(Path(path).read_bytes())
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole .safetensors file ({error})") from error
+    flat = _flat(path)
     wanted = {_named(keys): leaf.shape for keys, leaf in jax.tree_util.tree_leaves_with_path(expected)}
     shapes = {name: array.shape for name, array in flat.items()}
     odd = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
@@ -53,6 +63,16 @@ def load_weights(path, expected):
         got, want = shapes.get(odd[0], "nothing"), wanted.get(odd[0], "nothing")
         raise ValueError(f"{path}: weights of another network: {odd[0]} is {got} in the file, the config's network wants {want}")
     return jax.tree_util.tree_map_with_path(lambda keys, _: flat[_named(keys)], expected)
+
+
+def _flat(path):
+    """The arrays of a file by name."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such weights; train them with train.py, or name others as the checkpoint of the config's prior or method")
+    try:
+        return load(Path(path).read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole .safetensors file ({error})") from error
 
 
 def _named(keys):
