@@ -41,6 +41,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/choosing_a_baseline.py
 	$(BIN)/python benchmarks/bilevel_gradient.py
 	$(BIN)/python benchmarks/learned_regularisers.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/learned_training.py
 	$(BIN)/python benchmarks/raki.py
 	$(BIN)/python benchmarks/automap_shift.py

@@ -1,0 +1,230 @@
+"""Training of a prior against PyTorch: python benchmarks/training.py [--only prior] [--json FILE].
+
+`prior`: the U-Net of `ct_torso` at 128 px and a small one at 64 px, batches of 8, float32 on 2 threads of a processor; a step is noise, loss, gradient,
+clipping, Adam and the moving average. PyTorch has the same layers, weights, loss and optimiser, channels last, its own kernels for all of it. Before
+the race both are given one noisy batch, and their gradients are compared (`gap`). `x` is how many times faster medjax is, the median over neighbours.
+
+`accelerator`: on one, the share of its peak that a step of a U-Net of 256 px reaches in bfloat16 (model FLOP utilisation), by batch size.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from race import faster, gap, main, milliseconds, race  # noqa: E402
+
+from medjax.diffusion.edm import edm  # noqa: E402
+from medjax.diffusion.score_matching import score_matching  # noqa: E402
+from medjax.networks.bfloat16 import bfloat16  # noqa: E402
+from medjax.networks.unet import unet  # noqa: E402
+from medjax.training.flops import peak_flops, train_flops  # noqa: E402
+from medjax.training.state import initial_state, train_step  # noqa: E402
+
+BATCH, RATE, CLIP, DECAY = 8, 1e-4, 1.0, 0.999
+SIGMA_DATA, MEAN_LOG, STD_LOG = 0.5, -1.2, 1.2
+NETWORKS = {
+    "ct_torso, 128 px": (128, {"width": 32, "multipliers": (1, 2, 3, 3), "attention_levels": (3,)}),
+    "small, 64 px": (64, {"width": 32, "multipliers": (1, 2, 2), "attention_levels": (2,)}),
+}
+LARGE = {"width": 128, "multipliers": (1, 2, 3, 4), "num_blocks": 2, "attention_levels": (3,)}
+
+
+class Torch:
+    """The peer: the U-Net of `networks/unet.py` in PyTorch's functions, from its weights."""
+
+    def __init__(self, options, params, threads):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.torch, self.options, self.F = torch, options, torch.nn.functional
+        self.tree = jax.tree_util.tree_map_with_path(self._own, params["params"])
+        self.weights = jax.tree.leaves(self.tree)
+        self.average = [p.detach().clone() for p in self.weights]
+        self.optimizer = torch.optim.Adam(self.weights, lr=RATE, betas=(0.9, 0.999))
+
+    def _own(self, path, leaf):
+        """A weight in PyTorch's layout; folded channels are (c p q) there and (p q c) here."""
+        names, a = [key.key for key in path], np.asarray(leaf)
+        if a.ndim == 4:
+            a = a.transpose(3, 2, 0, 1)
+        elif names[-2].startswith("Dense") and len(names) == 2:  # of a change of level
+            down = int(names[0].split("_")[1]) < len(self.options["multipliers"]) - 1
+            if down:
+                a = a if a.ndim == 1 else a.reshape(4, -1, a.shape[-1]).transpose(2, 1, 0).reshape(a.shape[-1], -1)
+            else:
+                a = a.reshape(4, -1).T.ravel() if a.ndim == 1 else a.reshape(a.shape[0], 4, -1).transpose(2, 1, 0).reshape(-1, a.shape[0])
+        elif a.ndim == 2:
+            a = a.T
+        found = self.torch.tensor(a.copy(), requires_grad=True)
+        return found.detach().to(memory_format=self.torch.channels_last).requires_grad_() if a.ndim == 4 else found
+
+    def _norm(self, w, h):
+        return self.F.group_norm(h, h.shape[1] // 8, w["scale"], w["shift"], 1e-5)
+
+    def _conv(self, w, h):
+        return self.F.conv2d(h, w["kernel"], w["bias"], padding=1)
+
+    def _point(self, w, h):
+        return self.F.conv2d(h, w["kernel"][..., None, None], w.get("bias"))
+
+    def _block(self, w, h, embedding):
+        kernels = [w[f"Dense_{i}"] for i in range(2) if f"Dense_{i}" in w]
+        skip = self._point(kernels[0], h) if len(kernels) == 2 else h
+        scale, shift = self.F.linear(embedding, kernels[-1]["kernel"], kernels[-1]["bias"])[..., None, None].chunk(2, 1)
+        h = self._conv(w["Conv3x3_0"], self.F.silu(self._norm(w["GroupNorm_0"], h)))
+        h = self._norm(w["GroupNorm_1"], h) * (1 + scale) + shift
+        h = skip + self._conv(w["Conv3x3_1"], self.F.silu(h))
+        return self._attention(w["SelfAttention_0"], h) if "SelfAttention_0" in w else h
+
+    def _attention(self, w, h):
+        b, c, height, width = h.shape
+        heads = max((n for n in range(1, c // 32 + 1) if c % n == 0), default=1)
+        qkv = self._point(w["Dense_0"], self._norm(w["GroupNorm_0"], h)).reshape(b, 3, heads, c // heads, height * width)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
+        out = self.F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, height, width)
+        return h + self._point(w["Dense_1"], out)
+
+    def network(self, x, noise):
+        """x `[b, 1, h, w]`, noise `[b]`."""
+        w, torch, F = self.tree, self.torch, self.F
+        names, changes = (itertools.count() for _ in range(2))
+        block = lambda h: self._block(w[f"ResidualBlock_{next(names)}"], h, embedding)  # noqa: E731
+        angles = 0.5 * np.pi * noise[:, None] * torch.exp(torch.linspace(0, float(np.log(32)), 16))
+        embedding = torch.cat([torch.cos(angles), torch.sin(angles)], 1)
+        for i in range(2):
+            dense = w["NoiseEmbedding_0"][f"Dense_{i}"]
+            embedding = F.silu(F.linear(embedding, dense["kernel"], dense["bias"]))
+        h = self._conv(w["stem"], F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
+        skips, levels, blocks = [h], len(self.options["multipliers"]), self.options.get("num_blocks", 1)
+        for level in range(levels):
+            for _ in range(blocks):
+                h = block(h)
+                skips.append(h)
+            if level < levels - 1:
+                h = self._point(w[f"Dense_{next(changes)}"], F.pixel_unshuffle(h, 2))
+                skips.append(h)
+        h = block(h)
+        for level in reversed(range(levels)):
+            for _ in range(blocks + 1):
+                h = block(torch.cat([h, skips.pop()], 1))
+            if level > 0:
+                h = F.pixel_shuffle(self._point(w[f"Dense_{next(changes)}"], h), 2)
+        return F.pixel_shuffle(self._conv(w["head"], F.silu(self._norm(w["GroupNorm_0"], h))), 2)
+
+    def loss(self, x, noise, sigma):
+        """EDM's loss of images `[b, 1, h, w]`."""
+        s = sigma[:, None, None, None]
+        total = s**2 + SIGMA_DATA**2
+        noisy = x + s * noise
+        out = self.network(noisy / total.sqrt(), sigma.log() / 4)
+        found = SIGMA_DATA**2 / total * noisy + s * SIGMA_DATA / total.sqrt() * out
+        return self.torch.mean(total / (s * SIGMA_DATA) ** 2 * (found - x) ** 2)
+
+    def step(self, x):
+        """One of training."""
+        torch = self.torch
+        sigma = torch.exp(MEAN_LOG + STD_LOG * torch.randn(len(x)))
+        self.optimizer.zero_grad()
+        loss = self.loss(x, torch.randn_like(x), sigma)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.weights, 1 - DECAY)
+        return float(loss.detach())
+
+
+def prepared(size, options, dtype=None):
+    """Network, weights none of which is 0, and a step."""
+    network = unet(**options)
+    x = jnp.zeros((size, size))
+    params = jax.jit(network.init)(jax.random.key(0), x, jnp.zeros(()))
+    params = jax.tree.map(lambda leaf: leaf + 0.02 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
+    used = bfloat16(network) if dtype == "bfloat16" else network
+    loss_fn = score_matching(lambda p: edm(lambda x, s: used.apply(p, x, s), SIGMA_DATA), SIGMA_DATA, MEAN_LOG, STD_LOG)
+    optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(RATE))
+    return network, params, loss_fn, optimizer
+
+
+def gradients(network, params, peer, x, noise, sigma):
+    """Those of both for one noisy batch, joined."""
+
+    def loss(p):
+        def one(x, noise, sigma):
+            total = sigma**2 + SIGMA_DATA**2
+            denoise = edm(lambda x, s: network.apply(p, x, s), SIGMA_DATA)
+            return total / (sigma * SIGMA_DATA) ** 2 * jnp.mean((denoise(x + sigma * noise, sigma) - x) ** 2)
+
+        return jnp.mean(jax.vmap(one)(x, noise, sigma))
+
+    ours = jax.jit(jax.grad(loss))(params)["params"]
+    tensors = (peer.torch.tensor(np.asarray(a)) for a in (x[:, None], noise[:, None], sigma))
+    peer.loss(*tensors).backward()
+    theirs = np.concatenate([p.grad.numpy().ravel() for p in peer.weights])
+    laid = jax.tree_util.tree_map_with_path(peer._own, ours)
+    return np.concatenate([p.detach().numpy().ravel() for p in jax.tree.leaves(laid)]), theirs
+
+
+def prior(threads=2):
+    """Rows of the race."""
+    rows = []
+    for name, (size, options) in NETWORKS.items():
+        network, params, loss_fn, optimizer = prepared(size, options)
+        keys = jax.random.split(jax.random.key(1), 3)
+        x, noise = (0.5 * jax.random.normal(k, (BATCH, size, size)) for k in keys[:2])
+        sigma = jnp.exp(MEAN_LOG + STD_LOG * jax.random.normal(keys[2], (BATCH,)))
+        peer = Torch(options, params, threads)
+        difference = gap(*gradients(network, params, peer, x, noise, sigma))
+        step, tx = jax.jit(train_step(loss_fn, optimizer, DECAY), donate_argnums=1), peer.torch.tensor(np.asarray(x[:, None]))
+        state = [initial_state(params, optimizer)]
+
+        def ours(step=step, state=state, x=x):
+            state[0], metrics = step(jax.random.key(2), state[0], x)
+            return metrics
+
+        times, _ = race({"medjax": ours, "PyTorch": lambda peer=peer, tx=tx: peer.step(tx)}, turns=9, seconds=60)
+        flops = train_flops(loss_fn, params, jax.random.key(2), x)
+        for contender, t in times.items():
+            row = {
+                "network": name,
+                "contender": contender,
+                "threads": threads,
+                "ms a step": milliseconds(t),
+                "images/s": 1e3 * BATCH / milliseconds(t),
+            }
+            rows.append(row | {"GFLOP/s": flops / milliseconds(t) / 1e6, "x": faster(t, times["PyTorch"]), "gap": difference})
+    return rows
+
+
+def accelerator():
+    """Utilisation by batch size; a processor has no known peak, and the table is left out there."""
+    if peak_flops(jax.devices()[0]) is None:
+        return [{"device": jax.devices()[0].device_kind, "utilisation": float("nan")}]
+    rows = []
+    for batch, remat in ((16, False), (32, False), (64, True)):
+        _, params, loss_fn, optimizer = prepared(256, LARGE | {"remat": remat}, "bfloat16")
+        x = 0.5 * jax.random.normal(jax.random.key(1), (batch, 256, 256))
+        step, state = jax.jit(train_step(loss_fn, optimizer, DECAY), donate_argnums=1), [initial_state(params, optimizer)]
+
+        def ours(step=step, state=state, x=x):
+            for _ in range(5):
+                state[0], metrics = step(jax.random.key(2), state[0], x)
+            return metrics
+
+        times, _ = race({"medjax": ours}, turns=9, seconds=60)
+        seconds = milliseconds(times["medjax"]) / 5e3
+        share = train_flops(loss_fn, params, jax.random.key(2), x) / seconds / peak_flops(jax.devices()[0])
+        size = sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
+        rows.append({"M weights": size, "batch": batch, "remat": str(remat), "images/s": batch / seconds, "utilisation": share})
+    return rows
+
+
+if __name__ == "__main__":
+    main(__doc__, {"prior": prior, "accelerator": accelerator})
