@@ -1,8 +1,9 @@
 """Training of a prior against PyTorch: python benchmarks/training.py [--only prior] [--json FILE].
 
-`prior`: the U-Net of `ct_torso` at 128 px and a small one at 64 px, batches of 8, float32 on 2 threads of a processor; a step is noise, loss, gradient,
-clipping, Adam and the moving average. PyTorch has the same layers, weights, loss and optimiser, channels last, its own kernels for all of it. Before
-the race both are given one noisy batch, and their gradients are compared (`gap`). `x` is how many times faster medjax is, the median over neighbours.
+`prior`: the U-Net of `ct_torso` at 128 px and a small one at 64 px, batches of 8, float32 on 2 threads of a processor; a step is noise, loss,
+gradient, clipping, Adam and the moving average. PyTorch has the same layers, weights, loss and optimiser, channels last, its own kernels for all
+of it. Before the race both are given one noisy batch, and their gradients are compared (`gap`). `x` is how many times faster medjax is, the median
+over neighbours.
 
 `accelerator`: on one, the share of its peak that a step of a U-Net of 256 px reaches in bfloat16 (model FLOP utilisation), by batch size.
 """

@@ -42,7 +42,7 @@ def _replaced(node, names, text, path):
     if isinstance(node, dict):
         return {**node, name: value}
     if isinstance(node, Spec):
-        return Spec(value) if name == "name" else Spec(node.name, {**node.args, name: value})
+        return Spec(str(value)) if name == "name" else Spec(node.name, {**node.args, name: value})
     return dataclasses.replace(node, **{name: value})
 
 

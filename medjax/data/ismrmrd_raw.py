@@ -56,12 +56,13 @@ def ismrmrd_raw(path, dataset: str = "dataset", encoding: int = 0, remove_oversa
     reference = int(heads["encoding_space_ref"][chosen[0]]) if len(chosen) else encoding
     chosen = chosen[heads["encoding_space_ref"][chosen] == reference]
     spaces = space, space if reference == encoding else _space(path, root, reference, None)
-    parts = [
+    image_part, calibration_part = [
         (each, [_readout(path, acquisitions[i], flagged[_REVERSE][i], each.cartesian) for i in places])
         for each, places in zip(spaces, (np.flatnonzero(image), chosen), strict=True)
     ]
     silent = [_data(path, acquisitions[i]) for i in np.flatnonzero(noise)]
-    return sorted_scan(path, *parts, silent, _bandwidth_ratio(path, root, heads["sample_time_us"], image, noise), remove_oversampling)
+    ratio = _bandwidth_ratio(path, root, heads["sample_time_us"], image, noise)
+    return sorted_scan(path, image_part, calibration_part, silent, ratio, remove_oversampling)
 
 
 def _root(path, text):
@@ -112,7 +113,7 @@ def _number(path, parent, name, kind=float, default=None):
     if text is None and default is not None:
         return default
     try:
-        return kind(text)
+        return kind(text or "")
     except (TypeError, ValueError):
         raise InputError(path, f"its header tells {name} as {text!r}; a number is needed") from None
 
@@ -127,10 +128,10 @@ def _space(path, root, index, centre):
     if kind == "epi" and found.find("i:trajectoryDescription", _SPACE) is not None:
         raise InputError(path, "holds echo planar readouts sampled along ramps; data on a grid are needed, regrid and phase correct them first")
     matrix = [_number(path, found, f"encodedSpace/matrixSize/{axis}", int) for axis in "zyx"]
-    fovs = [[_number(path, found, f"{space}/fieldOfView_mm/{axis}") for axis in "zyx"] for space in ("encodedSpace", "reconSpace")]
+    encoded, shown = [[_number(path, found, f"{space}/fieldOfView_mm/{axis}") for axis in "zyx"] for space in ("encodedSpace", "reconSpace")]
     steps = zip((2, 1), matrix[:2], strict=True)
     told = [_number(path, found, f"encodingLimits/kspace_encoding_step_{step}/center", int, size // 2) for step, size in steps]
-    return checked_space(path, matrix, *fovs, told if centre is None else centre, kind in ("cartesian", "epi"))
+    return checked_space(path, matrix, encoded, shown, told if centre is None else centre, kind in ("cartesian", "epi"))
 
 
 def _bandwidth_ratio(path, root, sample_time, image, noise):

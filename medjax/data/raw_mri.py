@@ -140,11 +140,12 @@ def sorted_scan(path, image, calibration, noise, bandwidth_ratio: float, remove_
     coils = len(readouts[0].data)
     if any(len(readout.data) != coils for readout in readouts + calibration[1]) or any(len(each) != coils for each in noise):
         raise InputError(path, f"has readouts of {coils} coils and of other numbers; one number is needed, a scan with the same coils throughout")
-    found = [_lines(path, *each, remove_oversampling) if each[1] else None for each in (image, calibration)]
+    found = _lines(path, space, readouts, remove_oversampling)
+    apart = _lines(path, calibration[0], calibration[1], remove_oversampling) if calibration[1] else None
     spacing = tuple(length / size for length, size in zip(space.fov, space.matrix, strict=True))
     width = _shown(space) if remove_oversampling and space.cartesian else space.matrix[2]
     silent = checked_numbers(path, "noise", np.concatenate(noise, 1)) if noise else None
-    return RawMri(found[0], found[1], silent, bandwidth_ratio, (*space.fov[:2], width * spacing[2]), spacing, space.recon_fov)
+    return RawMri(found, apart, silent, bandwidth_ratio, (*space.fov[:2], width * spacing[2]), spacing, space.recon_fov)
 
 
 def _lines(path, space, readouts, remove_oversampling):

@@ -47,7 +47,7 @@ def twix(path, measurement: int = -1, remove_oversampling: bool = True) -> RawMr
     except Exception as error:  # a parser of damaged bytes leaves anything
         raise InputError(path, f"has a damaged readout or protocol ({reason(error)})") from None
     image, calibration = ([each for kind, each in readouts if part in kind] for part in ("image", "calibration"))
-    noise = [each.data for kind, each in readouts if "noise" in kind]
+    noise = [each.data for kind, each in readouts if "noise" in kind and each is not None]
     return sorted_scan(path, (space, image), (space, calibration), noise, 1.0, remove_oversampling)
 
 

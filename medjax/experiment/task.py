@@ -78,7 +78,7 @@ def task(config: configs.Config, method: str) -> Task:
         loss_fn,
         lambda source, *place: (Examples(source[0], *batch) for batch in stream(source, *place)),
         lambda source, *place: Examples(source[0], *held_out(source, *place)),
-        Examples(False, True, True, True),
+        Examples._make((False, True, True, True)),
         lambda params, source: shown(params, source[0], unseen(source)),
         units.name,
     )

@@ -24,7 +24,7 @@ def join() -> None:
         address, *numbers = (told[name] for name in _OURS)
         if not all(number.isdigit() for number in numbers) or int(numbers[1]) >= int(numbers[0]):
             raise ValueError(f"process {numbers[1]} of {numbers[0]} is asked for; whole numbers, the first below the second, are needed")
-        jax.distributed.initialize(address, *map(int, numbers))
+        jax.distributed.initialize(address, int(numbers[0]), int(numbers[1]))
     elif _cluster():
         jax.distributed.initialize()
 

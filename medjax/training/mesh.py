@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -65,7 +66,7 @@ def spread(tree, sharding):
     """Host arrays, the same in every process, as global arrays of `sharding` (or of a tree of them); typed keys, too."""
 
     def one(leaf, sharding):
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(one(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
