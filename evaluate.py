@@ -8,11 +8,18 @@ the methods, of which at most one may draw posterior samples. Writes `evaluation
 
 `--sweep` first finds the value of highest PSNR on validation images, none of which is evaluated: others that are generated, the validation part of
 files, or of an input those of `--sweep-array`. It writes their curve, `sweep.png`, and evaluates with that value.
+
+The images are spread over all devices of all processes, which find each other as `medjax/training/cluster.py` says: each device answers a case of its
+own, and the processes meet after each. Every case is written to `cases.jsonl` (`cases.P.jsonl` of each of several processes) as it is done. SIGTERM
+and SIGINT end an evaluation after the cases it is in, with status 143 and 130. The same command goes on with those that are missing, also after a
+kill, and ends at the same numbers, on other devices up to rounding. A folder that holds an unfinished evaluation of another config, other options,
+weights, input or versions is refused. A finished one is replaced: the same command starts anew. One that ended at a case that is not finite goes on
+by the same command, and is replaced by another.
 """
 
 import json
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,11 +30,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from medjax.config import bind, build
 from medjax.data.files import spread
 from medjax.data.read import read_stack
-from medjax.experiment.case import COLUMNS, case, checked_case, checked_methods, explanation, troubles
+from medjax.experiment.case import COLUMNS, case, checked_methods, explanation, troubles
 from medjax.experiment.command_line import parse, run, versions
+from medjax.experiment.ledger import begin, close, header
 from medjax.experiment.problem import example, fitted, opened, operator, simulator
 from medjax.experiment.reconstruct import loaded_weights
 from medjax.experiment.record import to_json
+from medjax.experiment.rounds import evaluated, on_all_devices, on_each_device, signals
 from medjax.experiment.sweep import COLUMNS as SWEEP_COLUMNS
 from medjax.experiment.sweep import evaluation_key, read_sweep, tuned, validation_key
 from medjax.metrics.confidence_interval import confidence_interval
@@ -35,6 +44,7 @@ from medjax.override import override
 from medjax.report.atomic import prepare_folder, write_atomically
 from medjax.report.curve import curve
 from medjax.report.table import markdown_table, method_table
+from medjax.training import cluster
 
 OPTIONS = {"input": "", "array": "", "num_images": 64, "output": "out/evaluate", "method": "", "num_samples": 0, "seed": 10_000}
 OPTIONS |= {"sweep": "", "sweep_images": 16, "sweep_array": ""}
@@ -43,6 +53,7 @@ DIGITS = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
 
 def main(arguments):
     """Evaluate what the command line names."""
+    cluster.join()
     options, config = parse(arguments, __doc__, OPTIONS)
     sweep = read_sweep(config, options.sweep) if options.sweep else None
     named, num_samples = checked_methods(config, ",".join(filter(None, (options.method, sweep and sweep.method))), options.num_samples)
@@ -55,53 +66,66 @@ def main(arguments):
     if options.sweep_array and not sweep:
         raise ValueError(f"--sweep-array is {options.sweep_array!r}; a --sweep that tunes on it is needed")
     weights, remarks = loaded_weights(config, methods)
-    print(*remarks, sep="\n", end="\n" * bool(remarks))
+    if cluster.first():
+        print(*remarks, sep="\n", end="\n" * bool(remarks))
     A = operator(config.measure, {})
     simulator(config.measure, A)  # refused here where its rays are others
     tests, validation = _images(config, options, sweep, A)
-    output = prepare_folder(options.output)
-
-    key, clock = jax.random.key(0), time.perf_counter()
-    fn, fns = jax.jit(case(config, methods, num_samples)), {}
+    key, programs, samples = jax.random.key(0), {}, 0
     if sweep:
         _, samples = checked_methods(config, sweep.method, options.num_samples)
-        fns = {value: jax.jit(case(tried, [sweep.method], samples)) for value, tried in zip(sweep.values, sweep.configs, strict=True)}
-    for program in (fn, *fns.values()):  # settings that do not fit are found at once
+        programs = {value: jax.jit(case(tried, [sweep.method], samples)) for value, tried in zip(sweep.values, sweep.configs, strict=True)}
+    final = jax.jit(case(config, methods, num_samples))
+    for program in (final, *programs.values()):  # settings that do not fit are found at once
         jax.eval_shape(program, weights, A, key, *tests[0](key))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    choice = None
-    if sweep:
-        found = {value: [] for value in sweep.values}
-        with Progress(*columns) as bar:
-            for i, value in bar.track([(i, v) for i in range(len(validation)) for v in fns], description=f"{config.name}, {sweep.field}"):
-                key_image, key_case = jax.random.split(validation_key(i))
-                given = weights, A, key_case, *validation[i](key_image)
-                explain = _explained(sweep.configs[sweep.values.index(value)], [sweep.method], samples, given)
-                found[value].append(checked_case(f"{sweep.field} {value}, validation image {i}", fns[value](*given), explain))
-        choice = tuned(sweep, found)
-        config = override(config, sweep.field, choice["best"])
-        fn = jax.jit(case(config, methods, num_samples))
+    output = prepare_folder(options.output)
+    ledger, known = begin(output, header(config, vars(options), weights))
+    weights, A, choice = *on_all_devices((weights, A)), None
 
-    cases, stopped = [], None
-    with Progress(*columns) as bar:
-        for i in bar.track(range(len(tests)), description=f"{config.name}, {', '.join(named)}"):
-            key_image, key_case = jax.random.split(evaluation_key(options.seed, i))
-            given = weights, A, key_case, *tests[i](key_image)
-            try:
-                cases.append(checked_case(f"image {i}", fn(*given), _explained(config, methods, num_samples, given)))
-            except ValueError as error:
-                stopped = error
-                break
-    if cases:
-        _write(output, config, options, named, num_samples, cases, choice, time.perf_counter() - clock)
-    if stopped:
-        raise ValueError(f"{stopped}; {output} holds the {len(cases)} images before" if cases else stopped) from stopped
+    def all_of(title, config, program, names, num, jobs):
+        answer, explain = on_each_device(program), explanation(config, names, num) if num else None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, disable=not cluster.first()) as bar, signals() as told:
+            row = bar.add_task(f"{config.name}, {title}", total=len(jobs))
+            block = partial(answer, weights, A)
+            done = evaluated(ledger, known, jobs, block, explain and partial(explain, weights, A), told, partial(bar.advance, row))
+        if done.stopped and cluster.first():
+            print(f"stopped by signal {done.stopped} after {len(done.lines)} of {len(jobs)} images; the same command goes on from there")
+        return done
+
+    found = {}
+    for value, program in programs.items():
+        jobs = {f"{sweep.field} {value}, validation image {i}": partial(_given, validation_key(i), draw) for i, draw in enumerate(validation)}
+        done = all_of(f"{sweep.field} {value}", sweep.configs[sweep.values.index(value)], program, [sweep.method], samples, jobs)
+        if done.failed:
+            close(ledger, "failed")
+            raise ValueError(done.failed)
+        if done.stopped:
+            return 128 + done.stopped
+        found[value] = list(done.lines.values())
+    if sweep:
+        choice = tuned(sweep, {value: [line["found"] for line in lines] for value, lines in found.items()})
+        config = override(config, sweep.field, choice["best"])
+        final = jax.jit(case(config, methods, num_samples))
+
+    jobs = {f"image {i}": partial(_given, evaluation_key(options.seed, i), draw) for i, draw in enumerate(tests)}
+    done = all_of(", ".join(named), config, final, methods, num_samples, jobs)
+    if done.stopped:
+        return 128 + done.stopped
+    cases, seconds = [line["found"] for line in done.lines.values()], sum(line["seconds"] for line in sum(found.values(), [*done.lines.values()]))
+    if cases and cluster.first():
+        _write(output, config, options, named, num_samples, cases, choice, seconds)
+    close(ledger, "failed" if done.failed else "finished")
+    if done.failed:
+        raise ValueError(f"{done.failed}; {output} holds the {len(cases)} images before" if cases else done.failed)
     return 0
 
 
-def _explained(config, methods, num_samples, given):
-    """What `checked_case` asks where samples are not finite."""
-    return (lambda: explanation(config, methods, num_samples)(*given)) if num_samples else None
+def _given(key, draw):
+    """Key, image and data of a case."""
+    key_image, key_case = jax.random.split(key)
+    x, y = draw(key_image)
+    return key_case, x, y
 
 
 def _images(config, options, sweep, A):
