@@ -43,6 +43,7 @@ ONLY_IN = {
     "tensorflow_datasets": {"data"},
     "diffrax": {"samplers"},
 }
+UNPICKLE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 NEVER = {"torch", "tensorflow", "pickle", "sklearn", "skimage"}
 
 
@@ -121,6 +122,19 @@ def lines_of_code(node):
     """Lines of a function that hold code: no docstring, comment or blank line, and a call that is broken over lines counts each."""
     inner = {line for part in node.body[1:] for each in ast.walk(part) if hasattr(each, "lineno") for line in range(each.lineno, each.end_lineno + 1)}
     return len(inner)
+
+
+@pytest.mark.parametrize("path", FILES + MAINS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_that_a_file_holds_is_run(path):
+    """Nothing is unpickled or evaluated, and NumPy is told so wherever it reads."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in {"eval", "exec", "compile", "__import__", "yaml.load"}, f"{path} calls {name}"
+            if name.startswith(("np.", "numpy.")) and name.split(".")[-1] in {"load", "read_array"}:
+                assert [ast.unparse(each) for each in node.keywords if each.arg == "allow_pickle"] == ["allow_pickle=False"], f"{path}: {name}"
+    found = {name.split(".")[0] for name in imports(path)} & UNPICKLE
+    assert not found, f"{path} imports {found}"
 
 
 def test_sizes_of_tests():

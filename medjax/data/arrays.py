@@ -1,8 +1,13 @@
 """Images and measured data from numpy's own files; nothing is ever unpickled."""
 
+import math
+import os
+import zipfile
+
 import numpy as np
 
-from medjax.data.scan import MODALITIES, InputError, Scan, checked_numbers, checked_slice, image_scan, isotropic, reason
+from medjax.data.declared import checked_size, opened
+from medjax.data.scan import MODALITIES, InputError, Scan, checked_numbers, checked_slice, image_scan, isotropic, reason, single
 
 _KEYS = "`image`, or `sinogram` and `angles`, or `kspace`"
 
@@ -38,15 +43,54 @@ def read_npz(path, modality: str | None = None) -> Scan:
 
 
 def load_arrays(path):
-    """The array of a `.npy`, or all arrays of a `.npz` by name."""
+    """The array of a `.npy`, or all arrays of a `.npz` by name.
+
+    Raises:
+      InputError: where it is missing or damaged, holds Python objects, or declares more than such a file can hold.
+    """
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
+            _check_sizes(path, file)
             found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+            if isinstance(found, np.ndarray):
+                return found
+            return {name: array for name in found.files if isinstance(array := found[name], np.ndarray)}
+    except InputError:
+        raise
     except Exception as error:  # a parser of damaged bytes raises anything
         if "allow_pickle" in str(error) and _may_hold_objects(path):
             raise InputError(path, "holds no plain numpy array but Python objects (pickle), which are never loaded; numbers are needed") from None
         raise InputError(path, f"is truncated or not a numpy file ({'unknown content' if 'allow_pickle' in str(error) else reason(error)})") from None
+
+
+def _check_sizes(path, file):
+    """See that arrays are no larger than what holds them, before numpy makes room for them; the file is left at its start."""
+    if file.read(2) == b"PK":
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+                raise InputError(path, "is packed as numpy never does; stored or deflated arrays are needed")
+            checked_size(path, "all of its arrays", sum(entry.file_size for entry in entries))
+            for entry in entries:
+                with archive.open(entry) as stream:
+                    _check_header(path, entry.filename, stream, entry.file_size)
+    else:
+        file.seek(0)
+        _check_header(path, "the array", file, os.fstat(file.fileno()).st_size)
+    file.seek(0)
+
+
+def _check_header(path, what, stream, length):
+    """See that an array is no larger than the bytes that hold it; what is none is left to numpy."""
+    if stream.read(6) != b"\x93NUMPY":
+        return
+    version = tuple(stream.read(2))
+    if version not in ((1, 0), (2, 0)):
+        raise InputError(path, f"{what} is of version {version} of numpy's format; an array of plain numbers is needed")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if not dtype.hasobject and (min(shape, default=0) < 0 or dtype.itemsize * math.prod(shape) > length):
+        raise InputError(path, f"{what} has only {length} bytes, truncated or with a header that tells more than they hold")
 
 
 def _may_hold_objects(path) -> bool:
@@ -87,7 +131,7 @@ def _sinogram(path, found, modality) -> Scan:
     if np.abs(angles).max() > 4 * np.pi:
         raise InputError(path, f"angles reach {np.abs(angles).max():.4g}; radians are needed, these look like degrees")
     geometry = {"angles": angles.astype(np.float32), **_lengths(path, found)}
-    return Scan("ct", None, geometry.get("pixel_size"), sinogram.astype(np.float32), geometry, (str(path), "npz"))
+    return Scan("ct", None, geometry.get("pixel_size"), single(path, "sinogram", sinogram), geometry, (str(path), "npz"))
 
 
 def _lengths(path, found) -> dict:

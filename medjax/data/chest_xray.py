@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medjax.data.declared import checked_size
 from medjax.data.files import Files, Stored
 from medjax.data.fit import fit
 from medjax.data.parts import parted
@@ -25,6 +26,7 @@ FINDINGS = (
 NONE = "No Finding"
 """What the table says of an image without any."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_PIXEL = 8  # bytes, of colours and their luma
 
 
 class Columns(NamedTuple):
@@ -107,8 +109,11 @@ def grey(path):
         raise InputError(path, "is a picture, which needs the package Pillow: pip install pillow") from None
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
+            checked_size(path, f"a picture of {image.height} x {image.width} pixels", _PIXEL * image.height * image.width)
             deep = image.mode == "I" or image.mode.startswith("I;16")
             values = np.asarray(image if deep else image.convert("L"), np.float32) / (65535 if deep else 255)
+    except InputError:
+        raise
     except Exception as error:  # a parser of damaged bytes raises anything
         raise InputError(path, f"is truncated or neither PNG nor JPEG ({reason(error)})") from None
     return checked_slice(path, "image", values)

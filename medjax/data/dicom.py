@@ -2,12 +2,17 @@
 
 import datetime
 import warnings
+import zlib
+from pathlib import Path
 
 import numpy as np
 
+from medjax.data.declared import LARGEST, RATIO, checked_size, opened
 from medjax.data.fit import padding_of
 from medjax.data.scan import InputError, Scan, checked_index, image_scan, isotropic, reason
 
+DEFLATED = "1.2.840.10008.1.2.1.99"
+"""Transfer syntax of a data set that is deflated as a whole."""
 _AIR = -1000.0
 # fmt: off
 _KEPT = (
@@ -84,11 +89,27 @@ def dataset_of(path, tags: tuple[str, ...] | None = None, defer: int | None = No
     from pydicom.errors import InvalidDicomError
 
     try:
-        return pydicom.dcmread(path, specific_tags=None if tags is None else list(tags), defer_size=defer)
+        with opened(path) as file:
+            _check_inflated(path, file)
+            return pydicom.dcmread(file, specific_tags=None if tags is None else list(tags), defer_size=defer)
+    except InputError:
+        raise
     except InvalidDicomError:
         raise InputError(path, "is truncated or not a DICOM file (no header of DICOM)") from None
     except Exception as error:  # a parser of damaged bytes raises anything
         raise InputError(path, f"is truncated or not a DICOM file ({reason(error)})") from None
+
+
+def _check_inflated(path, file):
+    """See that a deflated data set is in proportion to its file, for pydicom inflates it whole; the file is left at its start."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    read_preamble(file, False)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") == DEFLATED:
+        most = max(LARGEST, RATIO * Path(path).stat().st_size)
+        checked_size(path, "its deflated data set", len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), most + 1)))
+    file.seek(0)
 
 
 def _frame(path, dataset, slice_index: int | None, modality: str | None) -> Scan:
@@ -144,6 +165,8 @@ def check_grey(path, dataset):
     if samples != 1 or not colour.startswith("MONOCHROME"):
         kind = f"a colour image ({colour}, {samples} samples a pixel)" if colour else "an image without PhotometricInterpretation"
         raise InputError(path, f"is {kind}; a grey one is needed")
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    checked_size(path, f"a frame of {rows} x {columns} pixels", np.dtype(float).itemsize * rows * columns)
 
 
 def _stored(path, dataset, index: int):

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data.dicom import check_grey, dataset_of, modality_of, tag
+from medjax.data.declared import LONGEST, checked_pixels
+from medjax.data.dicom import DEFLATED, check_grey, dataset_of, modality_of, tag
 from medjax.data.scan import SMALLEST, InputError
 
-LARGEST_RATIO = 50
-"""Of the sides of a pixel."""
 PIXELS = (
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -25,6 +24,8 @@ _WHAT = ("ImageType", "SeriesDescription", "ProtocolName", "ImagePositionPatient
 APART = ("EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber")
 """What tells images of one place apart, the first that does."""
 _SCOUT = re.compile(r"scout|locali[sz]er|topogram|scanogram|surview|survey", re.IGNORECASE)
+_SHORTEST = 64  # bytes of a compressed frame: those of the header that RLE, the shortest, has
+_DEFLATED = 1032  # how many bytes one deflated byte can stand for
 _LONG = 4096  # bytes of an element that a header is read without
 
 
@@ -88,20 +89,25 @@ def _frames(path) -> list[Header]:
     words = [str(word).upper() for word in dataset.get("ImageType") or []]
     if "LOCALIZER" in words[2:3] or _SCOUT.search(f"{dataset.get('SeriesDescription', '')} {dataset.get('ProtocolName', '')}"):
         raise InputError(path, "is a localizer; cross-sections are needed")
-    _check_length(path, dataset)
+    num = int(dataset.get("NumberOfFrames") or 1)
+    _check_length(path, dataset, num)
     patient = [str(dataset.get(name) or "") for name in (_WHO[:2] if dataset.get("PatientID") else _WHO[2:3])]
     hashed = hashlib.sha256("\n".join(patient if any(patient) else [str(path.parent)]).encode()).hexdigest()
     who = str(dataset.get("SeriesInstanceUID") or path.parent), hashed
-    return [_frame(path, dataset, i, who, modality) for i in range(int(dataset.get("NumberOfFrames") or 1))]
+    return [_frame(path, dataset, i, who, modality) for i in range(num)]
 
 
-def _check_length(path, dataset):
-    """See that the pixels are all there, without reading them; compressed ones end with a mark that pydicom has looked for."""
+def _check_length(path, dataset, num):
+    """See that the pixels of `num` frames are all there, without reading them; compressed ones end with a mark that pydicom has looked for."""
     stored = next(dataset.get_item(name, keep_deferred=True) for name in PIXELS[:3] if name in dataset)
-    deflated = dataset.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1.99"
-    end = getattr(stored, "value_tell", 0) + (getattr(stored, "length", 0) or 0)
-    if not deflated and getattr(stored, "length", None) != 0xFFFFFFFF and end > path.stat().st_size:
+    size, length = path.stat().st_size, getattr(stored, "length", None) or 0
+    deflated, compressed = dataset.file_meta.get("TransferSyntaxUID") == DEFLATED, length == 0xFFFFFFFF
+    if not deflated and not compressed and getattr(stored, "value_tell", 0) + length > size:
         raise InputError(path, "its pixels are truncated")
+    each = _SHORTEST if compressed else max(1, int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8)
+    room = size if compressed else min(length, _DEFLATED * size) if deflated else length
+    if not 1 <= num <= max(1, room // each):
+        raise InputError(path, f"tells {num} frames, more or less than its pixels make; one at least, and all of them, are needed")
 
 
 def _frame(path, dataset, index, who, modality) -> Header:
@@ -110,15 +116,14 @@ def _frame(path, dataset, index, who, modality) -> Header:
     def numbers(keyword, count):
         found = tag(dataset, index, keyword)
         found = np.zeros(0) if found is None else np.atleast_1d(np.asarray(found, float))
-        if found.shape != (count,) or not np.isfinite(found).all():
-            raise InputError(path, f"tells {len(found)} numbers of {keyword}; {count} finite ones are needed")
+        if found.shape != (count,) or not (np.abs(found) < LONGEST).all():
+            raise InputError(path, f"tells {len(found)} numbers of {keyword}; {count} finite ones below {LONGEST:g} are needed")
         return found
 
     shape, pixel = (int(dataset.Rows), int(dataset.Columns)), numbers("PixelSpacing", 2)
     if min(shape) < SMALLEST:
         raise InputError(path, f"has {list(shape)} pixels; at least {SMALLEST} x {SMALLEST} are needed")
-    if min(pixel) <= 0 or max(pixel) > LARGEST_RATIO * min(pixel):
-        raise InputError(path, f"has pixels of {pixel[0]:g} x {pixel[1]:g} mm; positive sides of the same order are needed")
+    checked_pixels(path, shape, pixel)
     orientation = numbers("ImageOrientationPatient", 6)
     axes = orientation.reshape(2, 3)
     if np.abs(axes @ axes.T - np.eye(2)).max() > 0.01:

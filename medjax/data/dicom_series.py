@@ -182,8 +182,8 @@ def series_slice(series: Series, i: int) -> np.ndarray:
     """
     path, frame = series.slices[i]
     dataset = dataset_of(path, PIXELS)
-    check_grey(path, dataset)
     try:
+        check_grey(path, dataset)
         image = grey_values(path, dataset, frame, series.modality)
     except InputError:
         raise

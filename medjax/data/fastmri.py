@@ -15,7 +15,7 @@ import numpy as np
 
 from medjax.data.files import Files, Stored
 from medjax.data.hdf5_slices import hdf5_slices, num_slices
-from medjax.data.scan import InputError, reason
+from medjax.data.scan import InputError, checked_numbers, reason, single
 
 _TARGETS = ("reconstruction_rss", "reconstruction_esc")
 _VALIDATION = 20
@@ -69,11 +69,12 @@ def fastmri(path, index: int) -> FastmriSlice:
     recon_size, first, last = _header(path, found["ismrmrd_header"], width)
     columns = ((np.arange(width) >= first) & (np.arange(width) < last)).astype(np.float32)
     if "mask" in found:
-        if found["mask"].shape != (width,):
-            raise InputError(path, f"mask has shape {list(found['mask'].shape)}; one number a column, [{width}], is needed")
-        columns *= found["mask"] != 0
-    target = next((found[name].astype(np.float32) for name in _TARGETS if name in found), None)
-    return FastmriSlice(kspace.astype(np.complex64), np.tile(columns, (kspace.shape[-2], 1)), target, recon_size, attributes)
+        mask = checked_numbers(path, "mask", found["mask"], "biuf")
+        if mask.shape != (width,):
+            raise InputError(path, f"mask has shape {list(mask.shape)}; one number a column, [{width}], is needed")
+        columns *= mask != 0
+    target = next((single(path, name, checked_numbers(path, name, found[name], "iuf")) for name in _TARGETS if name in found), None)
+    return FastmriSlice(single(path, "kspace", kspace), np.tile(columns, (kspace.shape[-2], 1)), target, recon_size, attributes)
 
 
 def singlecoil_files(folder: str) -> Files:
@@ -128,16 +129,18 @@ def cropped_images(path, found: FastmriSlice, several: bool = False) -> np.ndarr
     if found.kspace.ndim != 2 + several:
         needed = "several coils" if several else "a single coil"
         raise InputError(path, f"kspace has slices of shape {list(found.kspace.shape)}; those of {needed} are needed")
-    most = float(found.attributes.get("max", 0))
-    if not (np.isfinite(most) and most > 0):
-        raise InputError(path, f"has the attribute max {most:g}; the largest magnitude of its volume is needed")
+    most = np.asarray(found.attributes.get("max", 0))
+    if most.shape or most.dtype.kind not in "iuf" or not (np.isfinite(most) and most > 0):
+        raise InputError(path, f"has the attribute max {str(most)[:20]}; the largest magnitude of its volume is needed")
     full, size = found.kspace.shape[-2:], found.recon_size
     if size[0] > full[0] or size[1] > full[1]:
         raise InputError(path, f"kspace has slices of {list(full)}, its reconstructions are {list(size)}; none larger is needed")
     axes = (-2, -1)
     images = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(found.kspace, axes), norm="ortho"), axes)
     top, left = ((n - m) // 2 for n, m in zip(full, size, strict=True))
-    return (images[..., top : top + size[0], left : left + size[1]] / most).astype(np.complex64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        images = (images[..., top : top + size[0], left : left + size[1]] / most).astype(np.complex64)
+    return checked_numbers(path, "its image over the attribute max", images)
 
 
 def _volumes(folder):
@@ -160,9 +163,11 @@ def _header(path, text, width):
     try:
         root = xml.etree.ElementTree.fromstring(text)
         size = number("reconSpace", "matrixSize", "x"), number("reconSpace", "matrixSize", "y")
+        if not all(1 <= side < 2**16 for side in size):
+            raise InputError(path, "ismrmrd_header tells reconstructions without a size; 1 to 65535 pixels a side are needed")
         first = width // 2 - number("encodingLimits", "kspace_encoding_step_1", "center")
         return size, first, first + number("encodingLimits", "kspace_encoding_step_1", "maximum") + 1
-    except (xml.etree.ElementTree.ParseError, ValueError) as error:
+    except (xml.etree.ElementTree.ParseError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(path, f"ismrmrd_header is damaged ({reason(error)})") from None

@@ -1,10 +1,12 @@
 """One slice of the data sets in an HDF5 file."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import numpy as np
 
+from medjax.data.declared import checked_size
 from medjax.data.scan import InputError, checked_numbers, reason
 
 
@@ -27,7 +29,12 @@ def hdf5_slices(path, index: int, needed: dict[str, dict[int, str]], optional=No
     with open_hdf5(path) as file:
         wanted = needed | {name: shapes for name, shapes in (optional or {}).items() if name in file}
         found = {name: _entry(path, file, name, index, shapes) for name, shapes in wanted.items()}
-        texts = {name: stored[()] for name in whole if (stored := _data_set(file, name)) is not None}
+        texts = {}
+        for name in whole:
+            if (stored := _data_set(file, name)) is not None:
+                check_data_set(path, stored, stored.shape)
+                checked_size(path, f"what the data set {stored.name} points to", _pointed_to(path, stored))
+                texts[name] = stored[()]
         return found | texts, dict(file.attrs)
 
 
@@ -62,6 +69,49 @@ def open_hdf5(path):
         raise InputError(path, f"is truncated or not an HDF5 file ({reason(error)})") from None
 
 
+def check_data_set(path, stored, shape) -> None:
+    """See that a piece of a data set, and each of the chunks that it is stored in, can come out of the file.
+
+    Args:
+      path: the file.
+      stored: the data set.
+      shape: of the piece.
+
+    Raises:
+      InputError: where it is larger than its file makes likely.
+    """
+    for each, what in ((shape, "a piece of"), (stored.chunks or (), "a chunk of")):
+        checked_size(path, f"{what} the data set {stored.name} of shape {list(each)}", stored.dtype.itemsize * math.prod(each))
+
+
+def _pointed_to(path, stored) -> int:
+    """Bytes of the entries of variable length of a data set, of which HDF5 makes room for any number that it is told.
+
+    Each is stored as its number of elements (4 bytes), its place (8) and its index there (4): HDF5 File Format Specification, III.E,
+    Global Heap. Those of data sets that are compressed or have several axes of chunks are not looked at.
+    """
+    import h5py
+
+    kind = stored.id.get_type()
+    compound = isinstance(kind, h5py.h5t.TypeCompoundID)
+    members = [(kind.get_member_offset(i), kind.get_member_type(i)) for i in range(kind.get_nmembers())] if compound else [(0, kind)]
+    places = [(offset, each.get_super().get_size()) for offset, each in members if each.get_class() == h5py.h5t.VLEN]
+    places += [(offset, 1) for offset, each in members if each.get_class() == h5py.h5t.STRING and each.is_variable_str()]
+    if not places or not stored.size or stored.compression or (stored.chunks and stored.ndim > 1):
+        return 0
+    if stored.chunks:
+        blocks = [stored.id.read_direct_chunk((i,))[1] for i in range(0, len(stored), stored.chunks[0])]
+    elif (start := stored.id.get_offset()) is not None:
+        with Path(path).open("rb") as raw:
+            raw.seek(start)
+            blocks = [raw.read(kind.get_size() * stored.size)]
+    else:
+        return 0
+    entries = np.frombuffer(b"".join(blocks), np.uint8)
+    entries = entries[: entries.size // kind.get_size() * kind.get_size()].reshape(-1, kind.get_size())
+    return sum(size * int(np.ascontiguousarray(entries[:, offset : offset + 4]).view("<u4").sum(dtype=np.uint64)) for offset, size in places)
+
+
 def _data_set(file, name):
     """The data set of that name, None where there is none."""
     import h5py
@@ -79,4 +129,7 @@ def _entry(path, file, name, index, shapes) -> np.ndarray:
         raise InputError(path, f"{name} has shape {list(stored.shape)}; {' or '.join(shapes.values())} is needed")
     if not 0 <= index < len(stored):
         raise InputError(path, f"{name} has {len(stored)} slices; slice {index} is not one of 0 to {len(stored) - 1}")
+    if 0 in stored.shape:
+        raise InputError(path, f"{name} has shape {list(stored.shape)}; slices that are not empty are needed")
+    check_data_set(path, stored, stored.shape[1:])
     return checked_numbers(path, name, stored[index])

@@ -6,6 +6,7 @@ Nothing is said of patients beyond the names that the user's files and arrays ha
 
 import argparse
 import collections
+import math
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,11 @@ import numpy as np
 
 from medjax.data.arrays import load_arrays
 from medjax.data.chest_xray import FINDINGS, NIH, NONE, SUFFIXES, grey, rows_of
+from medjax.data.declared import LARGEST, checked_pixels, checked_size
 from medjax.data.dicom_series import listed, series_slice
 from medjax.data.fastmri import fastmri
 from medjax.data.fit import fit, square_pixels
-from medjax.data.hdf5_slices import num_slices, open_hdf5
+from medjax.data.hdf5_slices import check_data_set, num_slices, open_hdf5
 from medjax.data.lodopab import IMAGE_SIZE, NUM_DETECTORS, NUM_VIEWS
 from medjax.data.nifti import nifti_shape, nifti_slice
 from medjax.data.scan import SMALLEST, InputError, reason
@@ -170,20 +172,22 @@ def _arrays(path) -> Told:
     """The arrays of `.npy`, `.npz` and `.zarr`."""
     found = open_arrays(path) if path.suffix == ".zarr" else load_arrays(path)
     found = {"array": found} if isinstance(found, np.ndarray) else found
-    told = [_array(name, array) for name, array in sorted(found.items())]
+    told = [_array(path, name, array) for name, array in sorted(found.items())]
     return Told([line for line, _ in told] or ["no arrays"], [image for _, images in told for image in images])
 
 
-def _array(name, array) -> tuple[str, list[np.ndarray]]:
+def _array(path, name, array) -> tuple[str, list[np.ndarray]]:
     """A line and some images of an array, of which a few entries of the first axis are read."""
     line = f"{name}: {array.dtype} {list(array.shape)}"
     if array.dtype.kind not in "biufc" or 0 in array.shape:
         return line, []
     stack = len(array.shape) > 2
-    chosen = _spread(array.shape[0], _FROM_EACH) if stack else []
+    size = 8 * math.prod(array.shape[1:] if stack else array.shape)
+    checked_size(path, f"{'an entry of ' if stack else ''}{name}, {array.dtype} {list(array.shape)},", size)
+    chosen = _spread(array.shape[0], max(1, min(_FROM_EACH, LARGEST // size))) if stack else []
     values = [np.asarray(array[i]) for i in chosen] if stack else [np.asarray(array[...])]
     images = [image for each in values if (image := _plane(each)) is not None]
-    return f"{line}, {_range(values)}" + f" in {len(values)} of {array.shape[0]}" * stack, images
+    return f"{line}, {_range(values)}" + (f" in {len(values)} of {array.shape[0]}" if stack else ""), images
 
 
 def _plane(values):
@@ -193,15 +197,18 @@ def _plane(values):
         values = values[..., 0]
     while values.ndim > 2:
         values = values[0]
-    if values.ndim < 2 or min(values.shape) < SMALLEST or not np.isfinite(values).all():
+    if values.ndim < 2 or min(values.shape) < SMALLEST:
         return None
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    return values if np.isfinite(values).all() else None
 
 
 def _nifti(path) -> Told:
     """A volume, as its affine turns it."""
     shape = nifti_shape(path)
     image, sizes = nifti_slice(path, shape[2] // 2, 2)
+    checked_pixels(path, image.shape, sizes)
     across = nifti_slice(path, shape[0] // 2, 0)[1][0]
     images = [_plane(nifti_slice(path, i, 2)[0]) for i in _spread(shape[2], _FROM_EACH)]
     spacing = " x ".join(f"{side:.4g}" for side in (across, *sizes))
@@ -217,9 +224,10 @@ def _hdf5(path) -> Told:
 
     def add(name, stored):
         if isinstance(stored, h5py.Dataset):
-            line, found = _array(name, stored)
+            check_data_set(path, stored, stored.shape[1:] if len(stored.shape) > 2 else stored.shape)
+            line, found = _array(path, name, stored)
             lines.append(line)
-            images.extend(found)
+            images.extend(found if sum(image.nbytes for image in images) < LARGEST else [])
 
     with open_hdf5(path) as file:
         fast = {"kspace", "ismrmrd_header"} <= set(file)
@@ -267,10 +275,11 @@ def _table(path) -> Told:
 
 def _range(values) -> str:
     """The least and largest number of arrays, magnitudes of complex ones, and how many are none."""
-    flat = np.concatenate([np.abs(each).ravel() if each.dtype.kind == "c" else each.ravel() for each in values] or [np.zeros(0)]).astype(float)
-    finite = flat[np.isfinite(flat)]
-    bad = f", {flat.size - finite.size} NaN or infinite" if finite.size < flat.size else ""
-    return (f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "no values") + bad
+    values = [np.abs(each) if each.dtype.kind == "c" else each for each in values]
+    finite = [each[np.isfinite(each)] for each in values]
+    bad = sum(each.size for each in values) - sum(each.size for each in finite)
+    ends = [float(end) for each in finite if each.size for end in (each.min(), each.max())]
+    return (f"{min(ends):.4g} to {max(ends):.4g}" if ends else "no values") + (f", {bad} NaN or infinite" if bad else "")
 
 
 def _spread(num: int, most: int) -> list[int]:

@@ -40,6 +40,16 @@ def ismrmrd_raw(path, dataset: str = "dataset", encoding: int = 0, remove_oversa
       Inati et al. (2017), ISMRM Raw data format, https://doi.org/10.1002/mrm.26089; schema/ismrmrd.xsd and doc/mrd_raw_data.md of
       https://github.com/ismrmrd/ismrmrd; Kellman & McVeigh (2005), https://doi.org/10.1002/mrm.20713, for the noise bandwidth.
     """
+    try:
+        return _scan(path, dataset, encoding, remove_oversampling, centre)
+    except InputError:
+        raise
+    except Exception as error:  # fields of other types than those of the format raise anything
+        raise InputError(path, f"is damaged or not ISMRMRD ({reason(error)})") from None
+
+
+def _scan(path, dataset, encoding, remove_oversampling, centre) -> RawMri:
+    """What `ismrmrd_raw` returns."""
     names = f"{dataset}/xml", f"{dataset}/data"
     found, _ = hdf5_slices(path, 0, {}, whole=names)
     for name in names:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.data.files import Files, Stored
 from medjax.data.hdf5_slices import hdf5_slices
-from medjax.data.scan import InputError
+from medjax.data.scan import InputError, checked_numbers, single
 
 NUM_SLICES = {"train": 35820, "validation": 3522, "test": 3553}
 """Slices of each part."""
@@ -58,16 +58,16 @@ def lodopab(folder, part: str, index: int):
         raise InputError(folder, f"part {part!r} of LoDoPaB-CT has {NUM_SLICES[part]} slices; slice {index} is not one of them")
     number, place = divmod(index, _PER_FILE)
 
-    def stored(kind, shape):
+    def stored(kind, shape, scale):
         path = Path(folder) / f"{kind}_{part}_{number:03d}.hdf5"
         found = hdf5_slices(path, place, {"data": {3: f"[{_PER_FILE}, {shape[0]}, {shape[1]}]"}})[0]["data"]
         if found.shape != shape:
             raise InputError(path, f"data has slices of {list(found.shape)}; {list(shape)} are needed")
-        return found.astype(np.float32)
+        return single(path, "data", scale * checked_numbers(path, "data", found, "iuf"))
 
-    image = stored("ground_truth", (IMAGE_SIZE, IMAGE_SIZE))
-    sinogram = stored("observation", (NUM_VIEWS, NUM_DETECTORS))
-    return np.float32(_WATER) * image.T[::-1], np.float32(1000 * _WATER) * sinogram
+    image = stored("ground_truth", (IMAGE_SIZE, IMAGE_SIZE), np.float32(_WATER))
+    sinogram = stored("observation", (NUM_VIEWS, NUM_DETECTORS), np.float32(1000 * _WATER))
+    return image.T[::-1], sinogram
 
 
 def files(folder: str) -> Files:

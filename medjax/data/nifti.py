@@ -4,11 +4,17 @@ A volume is taken in nibabel's closest canonical order: axes to the patient's ri
 the left and anterior (of a coronal or sagittal slice: superior) at the top. It is axial, unless the volume is one slice of another plane.
 """
 
+import gzip
+import math
+from pathlib import Path
+
 import numpy as np
 
+from medjax.data.declared import LONGEST, checked_size, opened
 from medjax.data.fit import padding_of
 from medjax.data.scan import InputError, Scan, checked_index, image_scan, isotropic, reason
 
+_DEFLATED = 1032  # how many bytes one deflated byte can stand for
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -80,8 +86,13 @@ def _opened(path):
     import nibabel
 
     try:
-        volume = nibabel.squeeze_image(nibabel.load(path))
+        _check_extensions(path)
+        volume = nibabel.load(path)
         volume.header.get_xyzt_units()
+        _check_voxels(path, volume)
+        volume = nibabel.squeeze_image(volume)
+    except InputError:
+        raise
     except Exception as error:  # a parser of damaged bytes raises anything
         raise InputError(path, f"is truncated or not a NIfTI file ({reason(error)})") from None
     if not isinstance(volume, nibabel.Nifti1Image):
@@ -90,10 +101,47 @@ def _opened(path):
         raise InputError(path, f"has shape {list(volume.shape)}; a volume [x, y, z] or a slice [x, y] is needed")
     if volume.ndim == 2:
         volume = type(volume)(_voxels(path, volume)[..., None], volume.affine, volume.header)
-    order = nibabel.io_orientation(volume.affine)
+    finite = np.isfinite(volume.affine).all() and np.abs(volume.affine).max() < LONGEST
+    order = nibabel.io_orientation(volume.affine) if finite else np.array(np.nan)
     if np.isnan(order).any():
         raise InputError(path, "has an affine that is not invertible; voxel axes with a direction are needed")
     return volume, order
+
+
+def _check_extensions(path):
+    """See that what lies between the header and the voxels is as long as it tells; nibabel asks for each of these pieces at once."""
+    import nibabel
+
+    packed = Path(path).name.lower().endswith(".gz")
+    with opened(path) as raw, gzip.GzipFile(fileobj=raw) if packed else raw as file:
+        start = file.read(544)
+        first, second = start[344:347] in (b"n+1", b"ni1"), start[4:7] in (b"n+2", b"ni2")
+        if not (first or second):
+            return
+        second = not first
+        header = (nibabel.Nifti2Header if second else nibabel.Nifti1Header)(start[: 540 if second else 348], check=False)
+        place, end = (544 if second else 352), float(header["vox_offset"])
+        if len(start) < place or not end > place or not start[place - 4]:
+            return
+        checked_size(path, "what precedes its voxels", min(int(min(end, 1e300)), 2**63))
+        pieces, order = (start + file.read(max(0, int(end) - len(start))))[place : int(end)], "little" if header.endianness == "<" else "big"
+    while len(pieces) >= 8:
+        size = int.from_bytes(pieces[:4], order, signed=True)
+        if not 8 < size <= len(pieces):
+            raise InputError(path, f"has an extension of {size} bytes where {len(pieces)} are left; a NIfTI file that is whole is needed")
+        pieces = pieces[size:]
+
+
+def _check_voxels(path, volume):
+    """See that the file can hold its voxels, and that a slice of them is not out of proportion to it."""
+    shape, size = volume.shape, volume.get_data_dtype().itemsize
+    if min(shape, default=0) < 1:
+        raise InputError(path, f"has shape {list(shape)}; at least one voxel along each axis is needed")
+    length = Path(path).stat().st_size * (_DEFLATED if Path(path).name.lower().endswith(".gz") else 1)
+    if size * math.prod(shape) > length:
+        raise InputError(path, f"has shape {list(shape)}, truncated or with a header that tells more voxels than the file can hold")
+    largest = math.prod(shape) if len(shape) != 3 else math.prod(shape) // min(shape)
+    checked_size(path, f"a slice of a volume of shape {list(shape)}", max(size, np.dtype(float).itemsize) * largest)
 
 
 def _slab(path, slice_index, chosen: int | None = None):

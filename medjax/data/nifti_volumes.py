@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax.data.dicom_headers import LARGEST_RATIO
+from medjax.data.declared import checked_pixels
 from medjax.data.files import Files, Stored
 from medjax.data.fit import fit, square_pixels
 from medjax.data.nifti import nifti_shape, nifti_slice
@@ -89,8 +89,7 @@ def volumes_of(folder, pattern: str = "*") -> tuple[dict[Path, tuple[int, int, i
 def _image(path, index, axis):
     """A slice and (h, w) of its pixels [mm], both checked."""
     image, sizes = nifti_slice(path, index, axis)
-    if not (np.isfinite(sizes).all() and min(sizes) > 0 and max(sizes) <= LARGEST_RATIO * min(sizes)):
-        raise InputError(path, f"has pixels of {' x '.join(f'{size:.4g}' for size in sizes)} mm; positive sides of the same order are needed")
+    checked_pixels(path, image.shape, sizes)
     return checked_slice(path, "image", image), sizes
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.data.declared import LONGEST, checked_size
 from medjax.data.scan import InputError, checked_numbers
 
 COUNTERS = ("slice", "contrast", "phase", "repetition", "set")
@@ -115,7 +116,7 @@ def checked_space(path, matrix, fov, recon_fov, centre, cartesian: bool) -> Spac
     """A `Space` of sizes that can be; InputError where they cannot."""
     if not all(1 <= size <= _LARGEST for size in matrix):
         raise InputError(path, f"tells a k-space of {' x '.join(map(str, matrix))} samples; 1 to {_LARGEST} along each axis are needed")
-    if not all(math.isfinite(length) and length > 0 for length in (*fov, *recon_fov)):
+    if not all(1 / LONGEST < length < LONGEST for length in (*fov, *recon_fov)):
         raise InputError(path, f"tells fields of view {list(fov)} and {list(recon_fov)} mm; positive numbers are needed")
     return Space(tuple(matrix), tuple(fov), tuple(recon_fov), tuple(centre), cartesian)
 
@@ -154,7 +155,9 @@ def _lines(path, space, readouts, remove_oversampling):
         return _off_grid(path, readouts)
     (depth, height, width), coils = space.matrix, len(readouts[0].data)
     counters, frames = np.unique([readout.counters for readout in readouts], axis=0, return_inverse=True)
-    kspace = np.zeros((len(counters), depth, height, coils, width), np.complex64)
+    shape = (len(counters), depth, height, coils, width)
+    checked_size(path, f"k-space of shape {list(shape)}", np.dtype(np.complex64).itemsize * math.prod(shape))
+    kspace = np.zeros(shape, np.complex64)
     count = np.zeros((len(counters), depth, height, width), np.float32)
     for frame, readout in zip(frames.reshape(-1), readouts, strict=True):
         place = tuple(at - zero + size // 2 for at, zero, size in zip(readout.encode, space.centre, (depth, height), strict=True))

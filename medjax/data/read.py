@@ -7,7 +7,7 @@ import numpy as np
 from medjax.data.arrays import load_arrays, read_npy, read_npz
 from medjax.data.dicom import read_dicom
 from medjax.data.nifti import read_nifti
-from medjax.data.scan import MODALITIES, SMALLEST, InputError, Scan, checked_numbers
+from medjax.data.scan import MODALITIES, SMALLEST, InputError, Scan, checked_numbers, single
 
 _SUFFIXES = ".npy, .npz, .dcm, .nii or .nii.gz"
 
@@ -57,12 +57,10 @@ def read_stack(path, name: str = "") -> tuple[str, np.ndarray]:
     if name not in stacks:
         wanted = f"an array [n, h, w] in a .npz{f' named {name}' if name else ''} is needed"
         raise InputError(path, f"{wanted}; it holds {', '.join(stacks) or 'none'}; name one with --array")
-    images = checked_numbers(path, name, stacks[name])
+    images = stacks[name]
     if not len(images) or min(images.shape[1:]) < SMALLEST:
         raise InputError(path, f"{name} has shape {list(images.shape)}; at least one image of {SMALLEST} x {SMALLEST} pixels is needed")
-    with np.errstate(over="ignore"):
-        images = images.astype(np.complex64 if images.dtype.kind == "c" else np.float32)
-    return name, checked_numbers(path, f"{name} in float32", images)
+    return name, single(path, name, checked_numbers(path, name, images))
 
 
 def kind_of(path) -> str:

@@ -62,7 +62,11 @@ def checked_slice(path, what: str, array, kinds: str = "iufc") -> np.ndarray:
         raise InputError(path, f"{what} has shape {list(array.shape)}; one slice [h, w] is needed")
     if min(array.shape) < SMALLEST:
         raise InputError(path, f"{what} has shape {list(array.shape)}; at least {SMALLEST} x {SMALLEST} pixels are needed")
-    array = checked_numbers(path, what, array, kinds)
+    return single(path, what, checked_numbers(path, what, array, kinds))
+
+
+def single(path, what: str, array) -> np.ndarray:
+    """Numbers as float32 or complex64, that are finite still."""
     with np.errstate(over="ignore"):
         return checked_numbers(path, f"{what} in float32", array.astype(np.complex64 if array.dtype.kind == "c" else np.float32))
 
@@ -79,7 +83,7 @@ def checked_index(path, slice_index: int | None, num_slices: int) -> int:
 def isotropic(path, spacings) -> float:
     """The pixel size [mm] of `spacings` along rows and columns, equal within 1 %."""
     spacings = np.atleast_1d(np.asarray(spacings, float))
-    if not (np.all(np.isfinite(spacings)) and np.all(spacings > 0)):
+    if not np.all((spacings > 1e-6) & (spacings < 1e6)):
         raise InputError(path, f"pixel spacing is {spacings.tolist()} mm; positive numbers are needed")
     if np.ptp(spacings) > 0.01 * spacings.min():
         raise InputError(path, f"pixels are {' x '.join(f'{s:.4g}' for s in spacings)} mm; square ones are needed, resample the image first")

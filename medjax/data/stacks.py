@@ -6,7 +6,7 @@ import numpy as np
 
 from medjax.data.arrays import load_arrays
 from medjax.data.files import PARTS, Files, Stored, split_subjects
-from medjax.data.scan import SMALLEST, InputError, reason
+from medjax.data.scan import SMALLEST, InputError, checked_numbers, reason
 
 _BESIDE = ("label", "subject", "data")
 
@@ -53,7 +53,8 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
             raise InputError(stack["path"], f"image {i} of {stack['name']} holds NaN or infinite values; all must be finite")
         image = image if lowest is None else np.maximum(image, np.float32(lowest))
         label = np.int32(stack["label"][i]) if "label" in stack else None
-        return Stored(image, np.asarray(stack["data"][i]) if "data" in stack else None, label)
+        data = checked_numbers(stack["path"], f"the data of image {i} of {stack['name']}", stack["data"][i]) if "data" in stack else None
+        return Stored(image, data, label)
 
     return Files({part: len(each) for part, each in places.items()}, read)
 
@@ -103,7 +104,7 @@ def open_arrays(path):
 def _checked(path, name, arrays):
     """The arrays of a part, each of one entry an image; without subjects all are of one."""
     image = arrays["image"]
-    if len(image.shape) not in (3, 4) or image.dtype.kind not in "iufc" or not len(image) or min(image.shape[1:3]) < SMALLEST:
+    if len(image.shape) not in (3, 4) or image.dtype.kind not in "iufc" or 0 in image.shape or min(image.shape[1:3]) < SMALLEST:
         found = f"{name} has shape {list(image.shape)} of {image.dtype}"
         raise InputError(path, f"{found}; numbers [n, h, w] or [n, h, w, c] of at least {SMALLEST} x {SMALLEST} pixels are needed")
     for what, array in arrays.items():
