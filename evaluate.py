@@ -95,6 +95,7 @@ def main(arguments):
 
     found = {}
     for value, program in programs.items():
+        assert sweep
         jobs = {f"{sweep.field} {value}, validation image {i}": partial(_given, validation_key(i), draw) for i, draw in enumerate(validation)}
         done = all_of(f"{sweep.field} {value}", sweep.configs[sweep.values.index(value)], program, [sweep.method], samples, jobs)
         if done.failed:

@@ -88,7 +88,7 @@ def _opened(path):
     try:
         _check_extensions(path)
         volume = nibabel.load(path)
-        volume.header.get_xyzt_units()
+        volume.header.get_xyzt_units()  # pyright: ignore[reportAttributeAccessIssue]
         _check_voxels(path, volume)
         volume = nibabel.squeeze_image(volume)
     except InputError:

@@ -43,7 +43,9 @@ def programs(config: Config, method: str, num_samples: int, on_step: Callable | 
     return {name: jax.jit(fn) for name, fn in found.items()}
 
 
-def answered(config: Config, method: str, programs: dict[str, Callable], problem: Problem, weights, key, watching=contextlib.nullcontext) -> Answers:
+def answered(
+    config: Config, method: str, programs: dict[str, Callable], problem: Problem, weights, key, watching: Callable = contextlib.nullcontext
+) -> Answers:
     """The answers of `programs` to a problem.
 
     Args:
@@ -80,8 +82,10 @@ def answered(config: Config, method: str, programs: dict[str, Callable], problem
             if name == first:
                 images[name] = found
             elif name == "posterior_mean":
+                settings = config.methods[method]
+                assert isinstance(settings, Method)
                 replay = partial(jax.jit(broken_at(config, method, len(found))), weights, key, *data)
-                samples, broken = finite_samples(method, found, config.methods[method].num_steps, replay)
+                samples, broken = finite_samples(method, found, settings.num_steps, replay)
                 images[name] = jnp.mean(samples, 0)
             else:
                 images[name], outcome = found

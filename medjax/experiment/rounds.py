@@ -82,7 +82,7 @@ def _grid(devices):
 
 
 def evaluated(
-    ledger: Ledger, known: dict[str, Any], jobs: dict[str, Callable], answer: Callable, explain: Callable, told: list[int], advance
+    ledger: Ledger, known: dict[str, Any], jobs: dict[str, Callable], answer: Callable, explain: Callable | None, told: list[int], advance
 ) -> Done:
     """Cases by name: those of `known`, and the others computed, block by block, between which the processes meet.
 
