@@ -20,7 +20,7 @@ _DESCRIPTION = """Axial slices of CT: image [HU], spacing between slices, rows a
 no annotation), mask (by how many of them a pixel is of a nodule of 3 mm or more), patient (the pseudonym of TCIA), series and slice from 0."""
 _INSTRUCTIONS = """Fetch the images of the collection LIDC-IDRI, annotation files included, from
 https://www.cancerimagingarchive.net/collection/lidc-idri/ with the NBIA Data Retriever. The folder given must hold
-LIDC-IDRI/LIDC-IDRI-XXXX/STUDY/SERIES/ with the .dcm files of a series and its .xml, as the retriever leaves them."""
+LIDC-IDRI/LIDC-IDRI-0001/STUDY/SERIES/ with the .dcm files of a series and its .xml, as the retriever leaves them."""
 _CITATION = """Armato SG III et al. (2011), The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI): a completed
 reference database of lung nodules on CT scans, Medical Physics 38, 915-931, https://doi.org/10.1118/1.3528204; data:
 https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"""
@@ -59,7 +59,7 @@ def _groups(folder: Path):
         files = tuple(path for _, paths in series for path in paths) + notes
         groups[patient.name] = Group(files, functools.partial(_examples, patient.name, series, notes))
     if not groups:
-        raise InputError(folder / "LIDC-IDRI", f"holds no folders LIDC-IDRI-XXXX; what is needed: {_INSTRUCTIONS}")
+        raise InputError(folder / "LIDC-IDRI", f"holds no folders LIDC-IDRI-0001; what is needed: {_INSTRUCTIONS}")
     return by_part(groups)
 
 
