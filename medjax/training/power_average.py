@@ -27,7 +27,8 @@ def exponent(width: float) -> float:
       ValueError: for another width.
 
     Reference:
-      Karras et al. (2024), Analyzing and improving the training dynamics of diffusion models, eq. 1 to 3, https://arxiv.org/abs/2312.02696
+      Karras et al. (2024), Analyzing and improving the training dynamics of diffusion models, eq. 2 and 123, and algorithm 2 for the power,
+      https://arxiv.org/abs/2312.02696
     """
     if not 0 < width < 12**-0.5:
         raise ValueError(f"the width of an average is {width}; above 0 and below {12**-0.5:.3f} is needed")
@@ -37,7 +38,7 @@ def exponent(width: float) -> float:
 
 
 def combination(steps, gammas, step: float, gamma: float) -> np.ndarray:
-    r"""Shares of the snapshots that make another average, the nearest to it in least squares of their profiles.
+    r"""Shares of the snapshots that make another average, the nearest to it in least squares of their profiles, divided by their sum.
 
     .. math::
         p_\gamma(t; T) = \frac{\gamma + 1}{T^{\gamma + 1}} t^\gamma, \; t \le T, \quad
@@ -50,14 +51,16 @@ def combination(steps, gammas, step: float, gamma: float) -> np.ndarray:
       gamma: of it.
 
     Returns:
-      c `[n]`.
+      c `[n]`, of sum 1, so that weights which did not move in training are those of the average.
 
     Reference:
-      Karras et al. (2024), algorithm 3.
+      Karras et al. (2024), eq. 121 and 141, algorithm 3, which has no division: c of three snapshots may then add up to 0.75, and shrink all
+      weights by as much. Their phema.py divides, as is done here.
     """
     steps, gammas = np.asarray(steps, float), np.asarray(gammas, float)
     found = products(steps[:, None], gammas[:, None], steps[None], gammas[None])
-    return np.linalg.lstsq(found, products(steps, gammas, step, gamma), rcond=1e-12)[0]
+    shares = np.linalg.lstsq(found, products(steps, gammas, step, gamma), rcond=1e-12)[0]
+    return shares / shares.sum()
 
 
 def products(steps, gammas, others, other_gammas):
@@ -66,6 +69,9 @@ def products(steps, gammas, others, other_gammas):
     .. math::
         \int p_a p_b \, dt = \frac{(\gamma_a + 1) (\gamma_b + 1)}{\gamma_a + \gamma_b + 1} \,
         \frac{m^{\gamma_a + \gamma_b + 1}}{T_a^{\gamma_a + 1} T_b^{\gamma_b + 1}}, \quad m = \min(T_a, T_b)
+
+    Reference:
+      Karras et al. (2024), eq. 150; powers are taken of ratios of times, which overflow no float, as in eq. 151.
     """
     least = np.minimum(steps, others)
     shares = (least / steps) ** gammas * (least / others) ** other_gammas * least / (steps * others)
