@@ -96,10 +96,15 @@ def test_frechet_distance_in_closed_form(rng):
 
 
 def test_frechet_distance_of_fewer_images_than_features(rng):
-    """Covariances without full rank: equal sets and moved ones; features that are all 0 in both add nothing."""
+    """Covariances without full rank: equal sets and moved ones; features that are all 0 in both add nothing, and any others."""
     x = rng.normal(size=(5, 40))
     assert 0 <= frechet_distance(x, x) < 1e-12 * np.trace(np.cov(x.T))
     assert frechet_distance(x, x + 0.5) == pytest.approx(10.0, rel=1e-12)
+    for num in (8, 60):
+        y = rng.normal(size=(num, 40)) @ rng.normal(size=(40, 40))
+        across = (x - x.mean(0)) @ (y - y.mean(0)).T / np.sqrt(4 * (num - 1))  # singular values are roots of the eigenvalues of S1 S2
+        wanted = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * np.linalg.norm(across, "nuc")
+        assert frechet_distance(x, y) == pytest.approx(wanted, rel=1e-12) == frechet_distance(y, x)
     y, zeros = rng.normal(size=(60, 40)), np.zeros((60, 3))
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(np.c_[x, zeros[:5]], np.c_[y, zeros]), rel=1e-12)
 
@@ -181,7 +186,7 @@ def test_precision_and_recall_by_hand():
 
 
 def test_coverage_and_density_of_one_law(rng):
-    """Lemma 2 of the paper, for unequal numbers, and a density of 1."""
+    """The paper's expectation of coverage, for unequal numbers, and a density of 1."""
     found = np.mean([density_coverage(rng.normal(size=(40, 2)), rng.normal(size=(60, 2)), 3) for _ in range(60)], 0)
     missed = np.prod([(60 - i) / (100 - i) for i in (1, 2, 3)])
     assert found == pytest.approx([1, 1 - missed], abs=0.04)  # four standard errors of 60 pairs

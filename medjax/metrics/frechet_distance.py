@@ -57,8 +57,8 @@ def at_infinity(key, generated, reference, num_points: int = 15, smallest: float
       ValueError: as `frechet_distance`, for parts that are too small, and for fewer than 2 shares.
 
     Reference:
-      Chong & Forsyth (2020), https://arxiv.org/abs/1911.07023, and their code; that thins the generated images alone, for a reference
-      of 50,000 has little bias. One of some hundred scans has as much as they, so both are thinned here.
+      Chong & Forsyth (2020), https://arxiv.org/abs/1911.07023, and their code; that thins the generated images alone, from a tenth
+      of them on, for a reference of 50,000 has little bias. One of some hundred scans has as much as they, so both are thinned here.
     """
     generated, reference = sets(("generated features", generated), ("reference features", reference), least=2)
     checks.count(num_points, "num_points", 2)

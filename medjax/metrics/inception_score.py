@@ -30,7 +30,7 @@ def inception_score(key, probabilities, num_splits: int = 10) -> tuple[float, fl
       ValueError: where rows are no probabilities, or images fewer than splits.
 
     Reference:
-      Salimans et al. (2016), section 4, https://arxiv.org/abs/1606.03498; their code splits by the order of the images.
+      Salimans et al. (2016), Assessment of image quality, https://arxiv.org/abs/1606.03498; their code splits by the order of the images.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not p.shape[1]:

@@ -28,8 +28,8 @@ def kernel_distance(key, generated, reference, num_subsets: int = 10) -> tuple[f
       ValueError: where d differs, features are not finite or too few, or for fewer than 2 subsets.
 
     Reference:
-      Binkowski et al. (2018), https://arxiv.org/abs/1801.01401, for Inception's features. Their code draws each subset of 1,000 from all: where n is
-      small those share members, and their spread by the root of their number is less than the error of their mean; here they are apart.
+      Binkowski et al. (2018), https://arxiv.org/abs/1801.01401, for Inception's features. Their code draws each of 50 subsets of 1,000 from all:
+      where n is small those share members, and their spread by the root of their number is less than the error of their mean; here they are apart.
     """
     checks.count(num_subsets, "num_subsets", 2)
     generated, reference = sets(("generated features", generated), ("reference features", reference), least=2 * num_subsets)

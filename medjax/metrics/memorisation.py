@@ -61,8 +61,9 @@ def memorisation(generated, held_out, training, mirror: bool = False, num_neares
       ValueError: for sets of different shapes, not finite or too small, and a mirror of features.
 
     Reference:
-      Mann & Whitney's test: Meehan, Chaudhuri & Dasgupta (2020), https://arxiv.org/abs/2004.05675; the ratio: Carlini et al. (2023), section 5,
-      https://arxiv.org/abs/2301.13188, with k = 50 and without their factor alpha = 1 / 2 of the mean, which only moves a threshold.
+      Mann & Whitney's test: Meehan, Chaudhuri & Dasgupta (2020), https://arxiv.org/abs/2004.05675; the ratio: Carlini et al. (2023),
+      https://arxiv.org/abs/2301.13188, for models of small images, with k = 50 and without their factor alpha = 1 / 2 of the mean, which only
+      moves a threshold.
     """
     flat, flip = _flat(generated, held_out, training, mirror)
     if not 0 < quantile < 1 or quantile * (len(flat[1]) + 1) < 1 - 1e-9:
@@ -97,8 +98,8 @@ def copying_in_cells(generated, held_out, training, centres, least: int = 20) ->
       ValueError: where d differs, features are not finite, a counted cell has no held-out or training image, or none counts.
 
     Reference:
-      Meehan, Chaudhuri & Dasgupta (2020), https://arxiv.org/abs/2004.05675, and their data_copying_tests.py, with tau = least / n; without its
-      continuity correction, and with one of ties.
+      Meehan, Chaudhuri & Dasgupta (2020), https://arxiv.org/abs/2004.05675, and their data_copying_tests.py, where a cell counts that has more than
+      tau n generated images, tau = (least - 1) / n; without its continuity correction of U by 1 / 2, and with one of ties.
     """
     names = ("generated features", "held-out features", "training features", "centres")
     *members, centres = sets(*zip(names, (generated, held_out, training, centres), strict=True))

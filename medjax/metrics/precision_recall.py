@@ -46,7 +46,7 @@ def precision_recall(generated, reference, k: int = 3) -> PrecisionRecall:
       ValueError: where d differs, features are not finite, or a set has no k other members.
 
     Reference:
-      Kynkaanniemi et al. (2019), eq. 1 and 2, https://arxiv.org/abs/1904.06991
+      Kynkaanniemi et al. (2019), https://arxiv.org/abs/1904.06991; closed balls about the k-th other member, as in their precision_recall.py.
     """
     generated, reference, radii = _with_radii(generated, reference, k)
     own = _squared_radii(generated, k)
@@ -80,7 +80,7 @@ def density_coverage(generated, reference, k: int = 5) -> DensityCoverage:
       ValueError: where d differs, features are not finite, or the reference has no k other members.
 
     Reference:
-      Naeem et al. (2020), section 3 and lemma 2, https://arxiv.org/abs/2002.09797; balls are open as in the authors' prdc.py.
+      Naeem et al. (2020), section 3, https://arxiv.org/abs/2002.09797; balls are open as in the authors' prdc.py.
     """
     generated, reference, radii = _with_radii(generated, reference, k)
     inside, covered = 0, np.zeros(len(reference), bool)

@@ -15,8 +15,8 @@ def spatial_features(maps, num_channels: int = 7):
       ValueError: where maps have another rank or fewer channels.
 
     Reference:
-      Nash et al. (2021), https://arxiv.org/abs/2103.03841: the first 7 channels of a 17 x 17 layer of Inception, 2023 features, as many as
-      the pooled ones. Channels of a network have no order: values of two trainings do not compare.
+      Nash et al. (2021), https://arxiv.org/abs/2103.03841: the first 7 channels of a 17 x 17 layer of Inception, 2023 features, about as
+      many as the 2048 pooled ones. Channels of a network have no order: values of two trainings do not compare.
     """
     if len(maps.shape) != 4 or not 1 <= num_channels <= maps.shape[3]:
         raise ValueError(f"maps are {list(maps.shape)}, [n, h, w, c] with c of at least {num_channels} is needed")

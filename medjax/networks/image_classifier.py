@@ -32,7 +32,7 @@ def image_classifier(num_classes: int, width: int = 32, multipliers: Sequence[in
       ValueError: for counts below 1 or a width that is not a multiple of 8; from it, for images of another kind or too small for the levels.
 
     Reference:
-      He et al. (2016), Identity mappings in deep residual networks, figure 4 e, https://arxiv.org/abs/1603.05027, with group normalisation,
+      He et al. (2016), Identity mappings in deep residual networks, https://arxiv.org/abs/1603.05027, full pre-activation, with group normalisation,
       Wu & He (2018), https://arxiv.org/abs/1803.08494, in place of that by the batch, so that an image is seen alone.
     """
     for name, value in (("num_classes", num_classes), ("num_blocks", num_blocks), ("number of levels", len(multipliers))):
