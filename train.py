@@ -1,6 +1,6 @@
 """Learn a prior, or a reconstruction: python train.py CONFIG [--method NAME] [--output DIR] [--field.of.config VALUE].
 
-Without a method the config's prior is trained, from images alone; a method is one of the config's learned reconstructions.
+Without a method the config's prior is trained, from images alone; a method is one of the config's learned reconstructions, or `classifier`.
 Runs on from the last checkpoint in the output folder. Writes there `config.json`, `log.jsonl`, `checkpoints/`, `sheets/*.png` and
 `weights.safetensors`, the averaged weights that `sample.py` reads.
 
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.record import of_training, to_json
+from medjax.experiment.task import field as field_of
 from medjax.experiment.task import task
 from medjax.implicit import trouble
 from medjax.report.atomic import prepare_folder, write_atomically
@@ -36,7 +37,7 @@ def main(arguments):
     """Train what the command line names."""
     cluster.join()
     options, config = parse(arguments, __doc__, {"output": "", "method": ""})
-    field = f"methods.{options.method}.train" if options.method else "train"
+    field = field_of(options.method)
     _refuse_idle(arguments, options.method, field)
     work = task(config, options.method)
     settings, output = work.settings, Path(options.output or f"out/train/{work.name}")
@@ -209,7 +210,7 @@ def _refuse_idle(arguments, method, field):
         path = word[2:].replace("-", "_").split(".")
         if path[0] == "train" and method:
             raise ValueError(f"{word} is of the prior's training; --{field}{word[7:]} is needed")
-        if path[0] == "methods" and path[1:2] != [method] and path[2:3] == ["train"]:
+        if ".".join(path).startswith(("methods.", "classifier.")) and "train" in path[1:3] and not ".".join(path).startswith(field):
             raise ValueError(f"{word} is not of this training, that of {method or 'the prior, for want of a --method'}")
         if path == ["seed"]:
             raise ValueError(f"{word} changes no training; --{field}.seed is needed")

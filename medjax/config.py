@@ -44,20 +44,31 @@ class Prior:
     """What is learned.
 
     shape: of an image as networks see it, `(h, w)` or `(h, w, c)`.
-    data: phantom to draw from.
+    data: phantom to draw from; None where there are files alone.
     units: how its images become network input.
     network: module that predicts.
     sigma_data, mean: statistics of the network input.
     checkpoint: weights that `sample.py` reads, relative to the repository.
+    classes: names of the labels of files, from 0, that the network is told; empty where it is told none.
+    label: the class that images are taken to be of; empty for any.
+    guidance: weight w of `classifier_free` towards that class.
     """
 
     shape: tuple[int, ...]
-    data: Spec
+    data: Spec | None
     units: Spec
     network: Spec
     sigma_data: float
     mean: float
     checkpoint: str
+    classes: tuple[str, ...] = ()
+    label: str = ""
+    guidance: float = 0.0
+
+    def __post_init__(self):
+        if self.label and self.label not in self.classes:
+            known = nearest(self.label, self.classes) if self.classes else "it has no classes"
+            raise ConfigError(f"prior.label is {self.label!r}; {known}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Train:
 
     num_images: in the training set, each drawn again and again; 0 for a new one every time.
     augment: functions `draw -> draw` of images, the first one innermost.
+    label_dropout: how often a prior with classes is not told the class, so that it can be asked without one.
     initial: weights to start from.
     turns: group of weights -> its steps, of groups that are updated in turn (an adversarial pair); empty where all are at once.
     ema_widths: relative widths of power-function averages, kept every snapshot_every steps (`medjax.training.power_average`).
@@ -85,6 +97,7 @@ class Train:
     seed: int = 0
     num_images: int = 0
     augment: tuple[Spec, ...] = ()
+    label_dropout: float = 0.1
     initial: str = ""
     turns: dict[str, int] = dataclasses.field(default_factory=dict)
     ema_widths: tuple[float, ...] = ()
@@ -104,15 +117,17 @@ class Train:
         counts = ("num_steps", "batch_size", "log_every", "checkpoint_every", "sheet_every", "accumulate", "num_shards", "keep")
         counts += ("snapshot_every",)
         others = ("num_images", "warmup_steps", "learning_rate", "num_workers", "keep_best", "num_validation")
-        for name, least in {**dict.fromkeys(counts, 1), **dict.fromkeys(others, 0), "ema_decay": 0, "clip_norm": 1e-9}.items():
-            if not least <= getattr(self, name) <= (1 if name == "ema_decay" else float("inf")):
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; at least {least}{' and at most 1' * (name == 'ema_decay')} is needed")
+        shares = ("ema_decay", "label_dropout")
+        for name, least in {**dict.fromkeys(counts, 1), **dict.fromkeys((*others, *shares), 0), "clip_norm": 1e-9}.items():
+            if not least <= getattr(self, name) <= (1 if name in shares else float("inf")):
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; at least {least}{' and at most 1' * (name in shares)} is needed")
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
     """How the data come about: the forward model and its noise.
 
+    modality: "ct", "mri", or "image" for what changes a picture (blur, missing pixels).
     simulator: the operator that makes the data of an image, where it is another one, of finer pixels, than reconstructions see.
     """
 
@@ -122,8 +137,8 @@ class Measure:
     simulator: Spec | None = None
 
     def __post_init__(self):
-        if self.modality not in ("ct", "mri"):
-            raise ConfigError(f"measure.modality is {self.modality!r}; ct or mri is needed")
+        if self.modality not in ("ct", "mri", "image"):
+            raise ConfigError(f"measure.modality is {self.modality!r}; ct, mri or image is needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +205,20 @@ Answer = Method | Solve | Learned
 
 
 @dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A network that tells the classes of the prior, whose features generated images are judged by; `train.py --method classifier` trains it.
+
+    network: with `apply(params, image) -> logits`, and `features=True` as `image_classifier` takes it.
+    train: how it is learned; its images are as the prior's.
+    checkpoint: its weights, relative to the repository.
+    """
+
+    network: Spec
+    train: Train
+    checkpoint: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One experiment.
 
@@ -198,6 +227,7 @@ class Config:
     method: the one that is asked for where none is named.
     baseline: the one that every answer is shown beside, a `Solve`.
     files: function that returns the `Files` to train and evaluate on, in place of what `prior.data` generates.
+    classifier: of those files, None for none.
     """
 
     name: str
@@ -211,6 +241,7 @@ class Config:
     num_samples: int = 8
     seed: int = 0
     files: Spec | None = None
+    classifier: Classifier | None = None
 
 
 def nearest(name: str, names) -> str:
@@ -316,7 +347,8 @@ def load(path) -> Config:
         return namespace["get_config"]()
     except (TypeError, SyntaxError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        fields = [field.name for kind in (Config, Prior, Train, Measure, Solve, Method, Learned, Spec) for field in dataclasses.fields(kind)]
+        kinds = (Config, Prior, Train, Measure, Solve, Method, Learned, Classifier, Spec)
+        fields = [field.name for kind in kinds for field in dataclasses.fields(kind)]
         hint = f"; {nearest(unknown[1], fields)}" if unknown else ""
         raise ConfigError(f"{path}: {error}{hint}") from error
 

@@ -195,7 +195,7 @@ def test_folders(words, tmp_path):
 
         (tmp_path / "cases.jsonl").write_text(json.dumps({"header": {"weights": "others"}}) + "\n")
         refused = {
-            "out holds reconstructions with another options.seed": [*folder, "--seed", "3"],
+            "out holds results with another options.seed": [*folder, "--seed", "3"],
             "would lie among the inputs": [*main, "--input", scans, "--output", scans],
             "holds no files": [*main, "--input", tmp_path / "out" / ".." / "none", "--output", tmp_path / "no"],
             "--array is 'test'; an --input": [*main, "--array", "test", "--output", tmp_path / "no"],

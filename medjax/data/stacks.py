@@ -11,7 +11,7 @@ from medjax.data.scan import SMALLEST, InputError, checked_numbers, reason
 _BESIDE = ("label", "subject", "data")
 
 
-def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1) -> Files:
+def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1, scale: float = 1.0) -> Files:
     """Examples of arrays `train_image`, `validation_image` and `test_image` `[n, h, w]` or `[n, h, w, c]`, as far as the files hold them.
 
     Beside each may stand `PART_label` `[n]`, whole numbers from 0, `PART_subject` `[n]` and `PART_data` `[n, ...]`, measured data. Where no file has
@@ -22,6 +22,7 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
       paths: names of `.npz` files or `.zarr` folders; `NAME:ARRAY` takes all images of that array, of one subject, for training.
       lowest: images are clipped to this from below; -1000 for CT in HU, whose fields of view are padded with less.
       validation: share of the subjects of training that are for validation, where the files do not tell.
+      scale: images are divided by this: 255 to have those of eight bits in [0, 1].
 
     Returns:
       `Files`; `.npz` files are held in memory, zarr is read as it is asked for.
@@ -31,6 +32,8 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
     """
     if isinstance(paths, str) or not paths:
         raise InputError(folder, f"paths is {paths!r}; a tuple of at least one file is needed")
+    if not 0 < scale < np.inf:
+        raise InputError(folder, f"scale is {scale}; a number above 0 is needed")
     found = {part: [] for part in PARTS}
     for name in paths:
         for part, stack in _stacks(Path(folder), name).items():
@@ -51,7 +54,7 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
         image = image.astype(np.complex64 if image.dtype.kind == "c" else np.float32)
         if not np.isfinite(image).all():
             raise InputError(stack["path"], f"image {i} of {stack['name']} holds NaN or infinite values; all must be finite")
-        image = image if lowest is None else np.maximum(image, np.float32(lowest))
+        image = (image if lowest is None else np.maximum(image, np.float32(lowest))) / np.float32(scale)
         label = np.int32(stack["label"][i]) if "label" in stack else None
         data = checked_numbers(stack["path"], f"the data of image {i} of {stack['name']}", stack["data"][i]) if "data" in stack else None
         return Stored(image, data, label)

@@ -72,14 +72,8 @@ def each(output, header: dict[str, Any], inputs: dict[str, Callable[[], Scan]], 
       ValueError: where the folder holds results of another header.
       ConfigError: where the settings do not fit, whatever the input.
     """
-    output, record = Path(output), json.loads(json.dumps(header))
-    held = json.loads((output / _HEADER).read_text()) if (output / _HEADER).is_file() else record
-    if other := difference(held, record):
-        raise ValueError(f"{output} holds reconstructions with another {other}; another --output is needed")
-    cluster.agreed(0)  # all have read
-    if cluster.first():
-        (output / f".{_HEADER}").write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(output / f".{_HEADER}", output / _HEADER)
+    output = Path(output)
+    claim(output, header)
     there = {name: _scores(output / name) for name in inputs if (output / name / "report.json").is_file()} if cluster.first() else {}
     found = gathered(there)
     for name in [name for name in inputs if name not in found][jax.process_index() :: jax.process_count()]:
@@ -99,6 +93,22 @@ def each(output, header: dict[str, Any], inputs: dict[str, Callable[[], Scan]], 
             shutil.rmtree(partial, ignore_errors=True)
     found = gathered(found)
     return {name: found[name] for name in inputs if name in found}
+
+
+def claim(output, header: dict[str, Any]) -> None:
+    """Say in a folder what its results are of, so that those of another header never join them; the processes meet here.
+
+    Raises:
+      ValueError: where it holds results of another header.
+    """
+    output, record = Path(output), json.loads(json.dumps(header))
+    held = json.loads((output / _HEADER).read_text()) if (output / _HEADER).is_file() else record
+    if other := difference(held, record):
+        raise ValueError(f"{output} holds results with another {other}; another --output is needed")
+    cluster.agreed(0)  # all have read
+    if cluster.first():
+        (output / f".{_HEADER}").write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(output / f".{_HEADER}", output / _HEADER)
 
 
 def _scores(folder) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from medjax import config as configs
 from medjax.data.files import Files, Stored, batch, spread
 from medjax.data.pipeline import Batches, pipeline
-from medjax.experiment.problem import encoded, noise_of, opened
+from medjax.data.scan import InputError
+from medjax.experiment.problem import encoded, noise_of, opened, phantom
 from medjax.experiment.sweep import validation_key
 from medjax.training import mesh
 from medjax.training.state import batch_key
@@ -20,14 +21,23 @@ def images(config: configs.Config, train: configs.Train, A) -> tuple[Callable, C
 
     Returns:
       `stream(source, key, first, sharding) -> Iterator`, the batches of a training from step `first` on, global arrays of that sharding, whose
-      random part comes of `key`; and `held_out(source, i, sharding) -> batch`, the i-th of those that are never trained on.
+      random part comes of `key`; and `held_out(source, i, sharding) -> batch`, the i-th of those that are never trained on. Those of a prior with
+      classes are `(images, labels)`, -1 for a class that is not told.
+
+    Raises:
+      ConfigError: for images of another shape than the prior's, and labels that are missing or not of its classes.
     """
     if config.files:
         files = opened(config, A)
+        if config.prior.classes:
+            return _streams(train, _of_classes(config, files), _augmented(train), lambda source, key, found: encoded(config, found)[::2])
         return _streams(train, files, _augmented(train), lambda source, key, found: encoded(config, found).image)
+    if config.prior.classes:
+        raise configs.ConfigError(f"{config.name}: prior.classes are {', '.join(config.prior.classes)}; files with labels are needed")
     image = _image(config, train)
     found = jax.eval_shape(image, jax.random.key(0)).shape
     if found != config.prior.shape:
+        assert config.prior.data
         found = f"{config.prior.data.name} with {config.prior.units.name} gives {list(found)}"
         raise configs.ConfigError(f"{config.name}: prior.shape is {list(config.prior.shape)}, but {found}")
     unlimited = _image(config, configs.Train(configs.Spec("")))
@@ -80,7 +90,8 @@ def _streams(train, files: Files, change, made):
     @jax.jit
     def changed(source, key, found):
         key_change, key_made = jax.random.split(key)
-        return made(source, key_made, found._replace(image=change(key_change, found.image)))
+        told = found.label if found.label is None else _dropped(jax.random.fold_in(key, 2), found.label, train.label_dropout)
+        return made(source, key_made, found._replace(image=change(key_change, found.image), label=told))
 
     plain = jax.jit(made)
 
@@ -99,6 +110,26 @@ def _streams(train, files: Files, change, made):
     return stream, held_out
 
 
+def _dropped(key, labels, probability):
+    """`labels` `[n]`, each -1 with a probability."""
+    return jnp.where(jax.random.bernoulli(key, probability, labels.shape), -1, labels)
+
+
+def _of_classes(config, files):
+    """`files`, each with a label that is a class of the prior."""
+    num, first = len(config.prior.classes), files.read("train", 0).label
+    if first is None:
+        raise configs.ConfigError(f"{config.name}: prior.classes are {', '.join(config.prior.classes)}, but {config.files.name} has no labels")
+
+    def read(part, index):
+        found = files.read(part, index)
+        if not 0 <= found.label < num:
+            raise InputError(f"example {index} of {part}", f"has the label {found.label}; one below {num}, as prior.classes says, is needed")
+        return found
+
+    return files._replace(read=read)
+
+
 def _placed(found, sharding, num):
     """Rows of this process as a global batch."""
     return Stored(*(None if leaf is None else mesh.from_rows(leaf, sharding, num) for leaf in found))
@@ -106,13 +137,13 @@ def _placed(found, sharding, num):
 
 def _image(config, train):
     """`key -> x`, a generated image of the training set."""
-    phantom, units = configs.bind(config.prior.data), configs.build(config.prior.units)
+    generated, units = phantom(config), configs.build(config.prior.units)
     training_set = jax.random.fold_in(jax.random.key(train.seed), 2**31 - 2)  # a stream that no evaluation draws from
 
     def draw(key):
         if train.num_images:
             key = jax.random.fold_in(training_set, jax.random.randint(key, (), 0, train.num_images))
-        return phantom(key).image
+        return generated(key).image
 
     for spec in train.augment:
         draw = configs.build(spec, draw)

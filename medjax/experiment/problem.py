@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
 def operator(measure: configs.Measure, geometry: dict):
     """The config's operator, with arguments replaced by those of `geometry` (the mask of the outer one for MRI)."""
-    if measure.modality == "ct" or not geometry:
+    if measure.modality != "mri" or not geometry:
         return configs.build(measure.operator, **geometry)
     fourier = measure.operator.args["A"]
     return configs.build(measure.operator, A=configs.Spec(fourier.name, {**fourier.args, **geometry}))
@@ -45,7 +45,7 @@ def operator(measure: configs.Measure, geometry: dict):
 
 def noise_of(measure: configs.Measure, A):
     """The config's noise; that of MRI lives where the mask samples."""
-    if measure.modality == "ct":
+    if measure.modality != "mri":
         return configs.build(measure.noise)
     if not hasattr(getattr(A, "outer", None), "mask"):
         raise configs.ConfigError(f"measure.modality is mri, but the operator is {measure.operator.name}; a masked transform of an image is needed")
@@ -87,9 +87,20 @@ def unseen(config: configs.Config, key) -> Problem:
         spread(files, "test", 1)  # which says where there is none
         problem = simulate(config, A, key_noise, *example(config, files, "test", jax.random.randint(key_image, (), 0, files.num["test"])))
     else:
-        image = jax.jit(configs.bind(config.prior.data))(key_image).image
+        image = jax.jit(phantom(config))(key_image).image
         problem = simulate(config, A, key_noise, configs.build(config.prior.units).encode(image))
     return problem._replace(pixel_size=getattr(problem.A, "pixel_size", None))
+
+
+def phantom(config: configs.Config):
+    """The config's function of a key that generates examples.
+
+    Raises:
+      ConfigError: where there is none.
+    """
+    if config.prior.data is None:
+        raise configs.ConfigError(f"{config.name} generates no images (prior.data); files are needed")
+    return configs.bind(config.prior.data)
 
 
 def opened(config: configs.Config, A) -> Files:

@@ -6,7 +6,7 @@ import json
 from medjax.config import Config
 
 _FREE = ("num_steps", "log_every", "checkpoint_every", "sheet_every", "initial", "strict", "folder", "checkpoint")
-_FREE += ("num_shards", "num_workers", "keep", "keep_best", "num_validation", "snapshot_every")
+_FREE += ("num_shards", "num_workers", "keep", "keep_best", "num_validation", "snapshot_every", "label", "guidance")
 """How long, how often, from where."""
 
 
@@ -18,6 +18,7 @@ def to_json(config) -> str:
 def of_training(record: str, config: Config, method: str) -> str:
     """The first field by which `config` is another training, of `method` or of the prior, than that of `record` (JSON); empty where there is none."""
     own = [["measure"], ["direct"], ["methods", method]] if method else [["prior"], ["train"]]
+    own = [["classifier"]] if method == "classifier" else own
     return _first(record, config, [*own, ["prior", "data"], ["prior", "units"], ["files"]])
 
 

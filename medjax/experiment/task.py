@@ -1,5 +1,6 @@
-"""What there is to train: a prior, or a reconstruction of a config."""
+"""What there is to train: a prior, a reconstruction or a classifier of a config."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,16 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from medjax import config as configs
-from medjax.diffusion.karras import karras
 from medjax.experiment import prior as priors
 from medjax.experiment.examples import examples, images, validation
 from medjax.experiment.problem import operator, simulator
 from medjax.experiment.reconstruct import direct, reconstruction
 from medjax.metrics.psnr import psnr
-from medjax.samplers.heun import heun
-from medjax.samplers.sample import sample
+from medjax.training import mesh
 from medjax.typing import Examples, Loss
 
+CLASSIFIER = "classifier"
+"""What `method` says where the classifier is trained."""
 _SHEET = 16
 """Images of a sheet."""
 
@@ -47,13 +48,15 @@ class Task(NamedTuple):
 
 
 def task(config: configs.Config, method: str) -> Task:
-    """The training of the config's prior, or of its learned `method` where one is named.
+    """The training of the config's prior, of its learned `method` where one is named, or of its classifier where that is "classifier".
 
     Raises:
       ConfigError: for a method that is not learned, and for images of another shape than the prior's.
     """
     if not method:
         return _prior_task(config)
+    if method == CLASSIFIER and config.classifier:
+        return _classifier_task(config, config.classifier)
     settings = learned(config, method)
     A, units = operator(config.measure, {}), configs.build(config.prior.units)
     rebuilt, loss_fn = reconstruction(config, settings), _loss(config, settings)
@@ -84,6 +87,11 @@ def task(config: configs.Config, method: str) -> Task:
     )
 
 
+def field(method: str) -> str:
+    """Where the config has the `Train` of what `task` names."""
+    return {"": "train", CLASSIFIER: "classifier.train"}.get(method, f"methods.{method}.train")
+
+
 def learned(config: configs.Config, method: str) -> configs.Learned:
     """The learned method of that name.
 
@@ -107,19 +115,45 @@ def _loss(config, settings):
 def _prior_task(config):
     """Training of the denoiser."""
     prior, settings, units = config.prior, config.train, configs.build(config.prior.units)
+    draw = priors.drawn(prior)
     streams = images(config, settings, operator(config.measure, {}))
 
     @jax.jit
     def show(params, source):
-        denoise, sigmas = priors.denoiser(prior)(params), karras(18, 0.005, 40 * prior.sigma_data)
-
-        def one(key):
-            x = prior.mean + sigmas[0] * jax.random.normal(key, prior.shape)
-            return units.display(units.decode(sample(key, heun(), denoise, sigmas, x)))
-
-        return jax.lax.map(one, jax.random.split(jax.random.key(1), _SHEET), batch_size=4), {}
+        labels = jnp.arange(_SHEET) * len(prior.classes) // _SHEET if prior.classes else jnp.full(_SHEET, -1)
+        draws = jax.random.split(jax.random.key(1), _SHEET), labels
+        return jax.lax.map(lambda each: units.display(units.decode(draw(params, *each))), draws, batch_size=4), {}
 
     def initialise(key):
         return priors.initialise(prior, key)
 
     return Task(config.name, settings, (), initialise, priors.loss(prior, settings.loss), *streams, True, show, units.name)
+
+
+def _classifier_task(config, settings):
+    """Training of the classifier on labelled files."""
+    prior, network, units = config.prior, configs.build(settings.network), configs.build(config.prior.units)
+    train = dataclasses.replace(settings.train, label_dropout=0.0)
+    stream, held_out = images(config, train, operator(config.measure, {}))
+    loss_fn = configs.build(train.loss, network.apply)
+
+    @jax.jit
+    def show(params, batch):
+        return units.display(units.decode(batch[0])), {f"validation_{name}": value for name, value in loss_fn(params, None, batch)[1].items()}
+
+    def shown(params, source):
+        grid = mesh.device_mesh(1, train.batch_size)
+        return show(params, held_out(source, 0, mesh.batch_sharding(grid)))
+
+    return Task(
+        f"{config.name}_{CLASSIFIER}",
+        train,
+        (),
+        lambda key: network.init(key, jnp.zeros(prior.shape)),
+        loss_fn,
+        stream,
+        held_out,
+        True,
+        shown,
+        units.name,
+    )

@@ -19,6 +19,7 @@ def unet(
     attention_levels: Sequence[int] = (2,),
     patch: int = 2,
     remat: bool = False,
+    num_classes: int = 0,
 ) -> nn.Module:
     """The U-Net of score-based models, on one image.
 
@@ -33,12 +34,15 @@ def unet(
       attention_levels: levels with self-attention after each block.
       patch: side of the folded patches; h and w must be divisible by `patch * 2 ** (len(multipliers) - 1)`.
       remat: keep what enters a block for the gradient, and compute the rest of it again (gradient checkpointing); weights are the same.
+      num_classes: that the network can be told; a learned vector of each, and of none of them, is added to that of the noise level.
 
     Returns:
       A module with `apply(params, x, noise)`, x `[h, w]` or `[h, w, c]`, noise a scalar; output of the shape of x, zero at initialisation.
+      With classes also `apply(params, x, noise, label)`, label an integer scalar from 0; -1, or none given, is for any class.
 
     Raises:
-      ValueError: for a width that is not a multiple of 8, an image that the levels do not divide, or another number of channels.
+      ValueError: for a width that is not a multiple of 8, an image that the levels do not divide, or another number of channels;
+        for a label where there are no classes.
 
     Reference:
       Ho et al. (2020), appendix B; adaptive group normalisation and zero initialisation by Dhariwal & Nichol (2021), section 3;
@@ -46,7 +50,7 @@ def unet(
     """
     if width < 8 or width % 8 or any(multiplier < 1 for multiplier in multipliers):
         raise ValueError(f"unet needs a width that is a multiple of 8 and multipliers of at least 1, got {width} and {tuple(multipliers)}")
-    return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch, remat)
+    return UNet(channels, width, tuple(multipliers), num_blocks, tuple(attention_levels), patch, remat, num_classes)
 
 
 class UNet(nn.Module):
@@ -59,6 +63,7 @@ class UNet(nn.Module):
     attention_levels: tuple[int, ...]
     patch: int
     remat: bool = False
+    num_classes: int = 0
 
     def check(self, shape):
         """ValueError if an image of `shape` does not fit."""
@@ -71,8 +76,8 @@ class UNet(nn.Module):
             raise ValueError(f"the network takes images with sides divisible by {side}, got {list(shape)}")
 
     @nn.compact
-    def __call__(self, x, noise):
-        """x `[h, w]` or `[h, w, c]`, noise scalar."""
+    def __call__(self, x, noise, label=None):
+        """x `[h, w]` or `[h, w, c]`, noise scalar, label scalar from -1."""
         self.check(x.shape)
         shape, p = x.shape, self.patch
         h = rearrange(x if x.ndim == 3 else x[..., None], "(h p) (w q) c -> h w (p q c)", p=p, q=p)
@@ -82,6 +87,10 @@ class UNet(nn.Module):
             return kind(features, attend, name=f"ResidualBlock_{next(count)}")
 
         embedding = NoiseEmbedding(4 * self.width)(noise)
+        if self.num_classes:
+            embedding = embedding + ClassEmbedding(self.num_classes, 4 * self.width)(label).astype(embedding.dtype)
+        elif label is not None:
+            raise ValueError("the network was given a label, but has no classes; num_classes is needed")
         h = Conv3x3(self.width, name="stem")(h)
         skips = [h]
         for level, multiplier in enumerate(self.multipliers):
@@ -119,6 +128,19 @@ class NoiseEmbedding(nn.Module):
         h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
         h = nn.silu(nn.Dense(self.features)(h))
         return nn.silu(nn.Dense(self.features)(h))
+
+
+class ClassEmbedding(nn.Module):
+    """Class from 0 -> `[features]`; -1 or None is a row of its own, for any class."""
+
+    num_classes: int
+    features: int
+
+    @nn.compact
+    def __call__(self, label):
+        """label: integer scalar or None."""
+        table = self.param("table", nn.initializers.normal(0.02), (self.num_classes + 1, self.features))
+        return table[0 if label is None else jnp.asarray(label) + 1]
 
 
 class GroupNorm(nn.Module):

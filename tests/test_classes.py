@@ -1,0 +1,186 @@
+"""Priors that are told a class: from the labels of files to the images that are drawn."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mains import ROOT, share_programs, working
+
+from medjax import config as configs
+from medjax.config import Prior, Spec, Train, load
+from medjax.data.scan import InputError
+from medjax.experiment import prior as priors
+from medjax.experiment.examples import images
+from medjax.experiment.problem import operator
+from medjax.networks.bfloat16 import bfloat16
+from medjax.networks.unet import unet
+from medjax.override import override
+from medjax.training import mesh
+from medjax.training.weights import load_weights
+
+SMALL = {"width": 8, "multipliers": (1,), "attention_levels": (), "num_classes": 2}
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    """Configs import each other from the repository root, as the mains do."""
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of 16 px that are dark in class 0 and bright in class 1, of 20 subjects."""
+    path = tmp_path_factory.mktemp("labelled")
+    label = np.arange(40) % 2
+    image = np.where(label[:, None, None] > 0, 0.9, 0.1) + 0.02 * np.random.default_rng(0).normal(size=(40, 16, 16))
+    arrays = {"image": np.clip(255 * image, 0, 255).astype(np.uint8), "label": label, "subject": np.arange(40) // 2}
+    part = {"train": slice(0, 32), "test": slice(32, 40)}
+    np.savez(path / "two.npz", **{f"{name}_{what}": array[rows] for name, rows in part.items() for what, array in arrays.items()})
+    return path
+
+
+def config(folder, **changes):
+    """The chest X-ray config at 16 px, of two classes."""
+    found = load(ROOT / "configs/cxr_pneumonia.py")
+    for name, value in OVERRIDES.items():
+        found = override(found, name, value)
+    return dataclasses.replace(found, files=Spec("stacks.files", {"folder": str(folder), "paths": ("two.npz",), "scale": 255.0}), **changes)
+
+
+OVERRIDES = {
+    "prior.shape": "(16, 16)",
+    "prior.classes": "('dark', 'bright')",
+    "prior.network.num_classes": "2",
+    "prior.network.width": "8",
+    "prior.network.multipliers": "(1,)",
+    "prior.network.attention_levels": "()",
+    "measure.operator.shape": "(16, 16)",
+    "train.augment": "()",
+    "files.paths": "('two.npz',)",
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda network: network, bfloat16], ids=["plain", "bfloat16"])
+def test_a_label_reaches_the_output_and_none_is_any_class(wrap):
+    """Each class has an answer of its own, -1 and no label the same one; a network without classes refuses a label."""
+    network = wrap(unet(**SMALL))
+    x = jax.random.normal(jax.random.key(0), (16, 16), jnp.float32)
+    params = network.init(jax.random.key(1), x, jnp.float32(0))
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
+    answer = {label: np.asarray(network.apply(params, x, jnp.float32(0.3), jnp.int32(label))) for label in (-1, 0, 1)}
+    assert np.array_equal(answer[-1], network.apply(params, x, jnp.float32(0.3)))
+    assert min(np.abs(answer[a] - answer[b]).max() for a, b in ((-1, 0), (0, 1), (1, -1))) > 0.01
+    plain = unet(**{**SMALL, "num_classes": 0})
+    with pytest.raises(ValueError, match="has no classes; num_classes is needed"):
+        plain.init(jax.random.key(1), x, jnp.float32(0), 0)
+
+
+def test_guidance_extrapolates_from_any_class():
+    """(1 + w) D_c - w D_0 by hand; without a weight the class alone."""
+
+    def denoise(x, sigma, label):
+        return x * (3.0 if label is None else 5.0 + label)
+
+    assert float(priors.guided(denoise, 1, 0.5)(2.0, 0.1)) == 1.5 * 12 - 0.5 * 6
+    assert float(priors.guided(denoise, 1)(2.0, 0.1)) == 12
+
+
+def test_labels_go_with_their_images_and_some_are_dropped(folder):
+    """Every label is that of its image or -1, -1 as often as the share says; none is dropped where nothing is trained."""
+    found = config(folder)
+    train = dataclasses.replace(found.train, batch_size=16, label_dropout=0.25)
+    stream, held_out = images(found, train, operator(found.measure, {}))
+    over = mesh.batch_sharding(mesh.device_mesh())
+    batches = [batch for batch, _ in zip(stream((), jax.random.key(3), 0, over), range(60), strict=False)]
+    pixels, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+    told = labels >= 0
+    assert np.array_equal(pixels.mean((1, 2))[told] > 0.5, labels[told] == 1)
+    assert abs(np.mean(~told) - 0.25) < 0.056  # 4 standard deviations of 960 draws
+    pixels, labels = held_out((), 0, over)
+    assert np.array_equal(np.asarray(pixels).mean((1, 2)) > 0.5, np.asarray(labels) == 1)
+
+
+def test_what_does_not_fit_is_told_in_one_line(folder):
+    """Unknown classes, guidance without one, another number of classes, files without labels or with others, no files."""
+    found = config(folder)
+    A = operator(found.measure, {})
+    with pytest.raises(configs.ConfigError, match="prior.label is 'dork'; did you mean 'dark'"):
+        dataclasses.replace(found.prior, label="dork")
+    with pytest.raises(configs.ConfigError, match="a prior.label to guide towards is needed"):
+        priors.denoiser(dataclasses.replace(found.prior, guidance=1.0))
+    with pytest.raises(configs.ConfigError, match="told 2 classes, prior.classes names 3"):
+        priors.labelled(dataclasses.replace(found.prior, classes=("a", "b", "c")))
+    with pytest.raises(configs.ConfigError, match="generates no images"):
+        images(dataclasses.replace(found, files=None, prior=plain(found.prior)), found.train, A)
+    with pytest.raises(configs.ConfigError, match="files with labels are needed"):
+        images(dataclasses.replace(found, files=None), found.train, A)
+    with pytest.raises(InputError, match="has the label 1; one below 1"):
+        network = Spec("unet", {**SMALL, "num_classes": 1})
+        stream, _ = images(dataclasses.replace(found, prior=dataclasses.replace(found.prior, classes=("a",), network=network)), found.train, A)
+        next(stream((), jax.random.key(0), 0, mesh.batch_sharding(mesh.device_mesh())))
+    with pytest.raises(configs.ConfigError, match="train.label_dropout is 1.5"):
+        Train(Spec("score_matching"), label_dropout=1.5)
+
+
+def plain(prior: Prior) -> Prior:
+    """The prior without classes."""
+    args = {name: value for name, value in prior.network.args.items() if name != "num_classes"}
+    return dataclasses.replace(prior, classes=(), network=Spec("unet", args))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """What calls the mains, the options of the config, and a folder with trained weights."""
+    share_programs(tmp_path_factory.mktemp("programs"))
+    words = [word for name, value in OVERRIDES.items() for word in (f"--{name}", value)] + ["--files.folder", str(folder)]
+    output = tmp_path_factory.mktemp("trained")
+    steps = {"num-steps": 120, "batch-size": 16, "warmup-steps": 10, "learning-rate": 0.01, "ema-decay": 0.9, "label-dropout": 0.3}
+    steps |= {"loss.mean-log-sigma": 1.5}  # levels at which the image does not tell its class
+    steps = [word for name, value in steps.items() for word in (f"--train.{name}", str(value))]
+    with working() as call:
+        result = call("train.py", "configs/cxr_pneumonia.py", *words, *steps, "--output", output)
+        assert result.returncode == 0, result.stderr
+        yield call, [*words, "--prior.checkpoint", str(output / "weights.safetensors")], output
+
+
+def test_training_learns_what_each_class_is(folder, trained):
+    """Half-way between both classes under noise, the answer is near the class that is asked for, and between them where none is."""
+    found = config(folder)
+    like = jax.eval_shape(lambda: priors.initialise(found.prior, jax.random.key(0)))
+    denoise = priors.labelled(found.prior)(load_weights(trained[2] / "weights.safetensors", like))
+    noise = jax.random.normal(jax.random.key(5), (16, 16), jnp.float32)
+    level = {label: float(jnp.mean(denoise(0.5 + 8 * (noise - jnp.mean(noise)), 8.0, label))) for label in (-1, 0, 1)}
+    assert abs(level[0] - 0.1) < 0.1 and abs(level[1] - 0.9) < 0.1 and 0.3 < level[-1] < 0.75  # 120 steps of training
+
+
+def test_generated_images_are_of_their_class_and_drawn_once(trained, tmp_path):
+    """Each class in turn, or the one that is asked for; the same command draws nothing again, another one is refused."""
+    call, words, _ = trained
+
+    def generate(*more):
+        return call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "6", "--output", tmp_path / "out", *more)
+
+    result = generate()
+    assert result.returncode == 0, result.stderr
+    with np.load(tmp_path / "out/images.npz") as found:
+        images, labels = found["images"], found["labels"]
+    assert images.shape == (6, 16, 16) and labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert np.array_equal(images.mean((1, 2)) > 0.5, labels == 1) and (tmp_path / "out/sheet.png").stat().st_size > 1000
+    assert len({image.tobytes() for image in images}) == 6
+    block = tmp_path / "out/blocks/0000000.npz"
+    before = block.stat().st_mtime_ns
+    (tmp_path / "out/images.npz").unlink()
+    assert generate().returncode == 0 and block.stat().st_mtime_ns == before
+    with np.load(tmp_path / "out/images.npz") as found:
+        assert np.array_equal(found["images"], images)
+    result = generate("--seed", "4")
+    assert result.returncode == 2 and "holds results with another options.seed" in result.stderr
+    asked = ["--prior.label", "bright", "--prior.guidance", "0.5", "--output", tmp_path / "bright"]
+    bright = call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "3", *asked)
+    assert bright.returncode == 0, bright.stderr
+    with np.load(tmp_path / "bright/images.npz") as found:
+        assert (found["images"].mean((1, 2)) > 0.5).all() and found["labels"].tolist() == [1, 1, 1]
+    result = call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "-2")
+    assert result.returncode == 2 and "at least 1" in result.stderr
