@@ -110,10 +110,12 @@ def test_a_log_is_rewound(tmp_path):
     for record in ({"event": "start"}, {"step": 4}, {"step": 6, "validation_loss": 1.0}, {"event": "start"}, {"step": 8}):
         log.append(path, **record)
     with path.open("a") as file:
-        file.write('{"time": 1, "ste')
+        file.write('[8]\n{"time": 1, "ste')
+    assert [record.get("step") for record in log.whole(path)] == [None, 4, 6, None, 8]
     log.rewind(path, 6)
     assert [json.loads(line).get("step") for line in path.read_text().splitlines()] == [None, 4, 6, None]
     before = path.stat()
     log.rewind(path, 6)
     assert path.stat().st_ino == before.st_ino
     log.rewind(tmp_path / "none.jsonl", 0)
+    assert log.whole(tmp_path / "none.jsonl") == [] and not (tmp_path / "none.jsonl").exists()
