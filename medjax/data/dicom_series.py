@@ -14,9 +14,8 @@ import numpy as np
 
 from medjax.data.dicom import check_grey, dataset_of, grey_values
 from medjax.data.dicom_headers import APART, PIXELS, Header, frames, headers, reading, relative
-from medjax.data.files import Files, Stored
+from medjax.data.files import Files, Stored, parted
 from medjax.data.fit import fit, square_pixels
-from medjax.data.parts import parted
 from medjax.data.scan import InputError, checked_numbers
 
 AIR = {"ct": -1000.0, "mri": 0.0}
