@@ -220,6 +220,9 @@ def hdf5_files(folder: Path, rng):
         ("a.h5", raw(encoding(kind="spiral"))),
         ("a.h5", raw(encoding().replace("<", "<", 1) * 3)),
     ]
+    heap = whole[2].index(b"GCOL") + 16
+    for entry in (struct.pack("<HHIQ", 1, 1, 0, 2**64 - 16), bytes(16)):  # that come after themselves
+        specials += [("a.h5", whole[2][:heap] + entry + whole[2][heap + 16 :])]
     return specials, [("a.h5", each) for each in whole], (2, 3, 24, 20, 362, 513, 1000, H, COILS, W, 2 * COILS * W, 8, 16)
 
 

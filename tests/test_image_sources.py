@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from medjax.data import chest_xray, nifti_volumes
-from medjax.data.files import batch
+from medjax.data.files import batch, parted
 from medjax.data.fit import square_pixels
-from medjax.data.parts import parted
 from medjax.data.scan import InputError
 
 RNG = np.random.default_rng(0)

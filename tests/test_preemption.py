@@ -15,25 +15,14 @@ from safetensors.numpy import load_file
 
 from medjax.training import log
 
-NUM_STEPS = 60
 RATES = {"time", "images_per_second", "teraflops", "input_share"}
-WORDS = [
-    "--train.num-steps",
-    NUM_STEPS,
-    "--train.log-every",
-    4,
-    "--train.checkpoint-every",
-    6,
-    "--train.sheet-every",
-    30,
-    "--train.num-validation",
-    4,
-]
+WORDS = ["--train.log-every", 4, "--train.checkpoint-every", 6, "--train.sheet-every", 30, "--train.num-validation", 4]
 
 
-def start(output):
+def start(output, num_steps):
     """The training in a process of its own."""
-    words = [sys.executable, str(ROOT / "train.py"), "configs/debug.py", "--output", str(output), *map(str, WORDS)]
+    options = ["--output", output, "--train.num-steps", num_steps, *WORDS]
+    words = [sys.executable, str(ROOT / "train.py"), "configs/debug.py", *map(str, options)]
     return subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -52,38 +41,44 @@ def steps_of(output):
         return 0
 
 
-def killed(output, kills, seed):
-    """Run to the end through `kills`, each after a random number of steps or a random time, before the first checkpoint, while saving, anywhere."""
+def killed(output, kills, seed, num_steps):
+    """Run to the end through `kills`, one in each of as many stretches of the run: after a random step of it, or in the start where that is done.
+
+    Each meets a living process, or the test fails.
+    """
     draw, told = random.Random(seed), []
     for i in range(kills):
-        process, before, began = start(output), steps_of(output), time.monotonic()
-        number = signal.SIGKILL if i % 2 == 0 else signal.SIGTERM
-        ahead, delay = draw.choice([0, 4, 6, 8, 12]), draw.uniform(0, 0.3)
-        while process.poll() is None and steps_of(output) < before + ahead and time.monotonic() - began < 200:
+        goal, number = (i + draw.random()) * 5 / 6 * num_steps / kills, signal.SIGKILL if i % 2 == 0 else signal.SIGTERM
+        begun, delay = steps_of(output), draw.uniform(0, 0.3)
+        delay = draw.uniform(0, 8) if begun >= goal else delay  # importing, reading what is saved, compiling, the first steps
+        process, began = start(output, num_steps), time.monotonic()
+        while process.poll() is None and steps_of(output) < goal and time.monotonic() - began < 200:
             time.sleep(0.01)
         time.sleep(delay)
+        assert process.poll() is None, (told, goal, process.communicate())
         process.send_signal(number)
         _, error = process.communicate(timeout=200)
-        assert process.returncode in (-number, 128 + number, 0), (process.returncode, error[-2000:])
-        told.append((number.name, process.returncode, steps_of(output)))
-    process = start(output)
+        assert process.returncode in (-number, 128 + number), (process.returncode, error[-2000:])
+        told.append((number.name, process.returncode, begun, round(goal), steps_of(output)))
+    process = start(output, num_steps)
     out, error = process.communicate(timeout=280)
     assert process.returncode == 0, error[-2000:]
     assert "cannot be read" not in out, out
+    assert len(told) == kills and steps_of(output) == num_steps
     return told
 
 
-def compare(tmp_path, kills, seed):
+def compare(tmp_path, kills, seed, num_steps):
     """Weights, checkpoints and log of a killed run and of one that was not."""
     share_programs(tmp_path / "programs")
-    process = start(tmp_path / "whole")
+    process = start(tmp_path / "whole", num_steps)
     _, error = process.communicate(timeout=280)
     assert process.returncode == 0, error[-2000:]
-    told = killed(tmp_path / "killed", kills, seed)
+    told = killed(tmp_path / "killed", kills, seed, num_steps)
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one), told
     assert records(tmp_path / "killed") == records(tmp_path / "whole"), told
-    assert [r["step"] for r in records(tmp_path / "whole") if "loss" in r] == list(range(4, NUM_STEPS + 1, 4))
+    assert [r["step"] for r in records(tmp_path / "whole") if "loss" in r] == list(range(4, num_steps + 1, 4))
     assert not [path.name for path in (tmp_path / "killed").rglob("*damaged*")]
     return told
 
@@ -91,7 +86,7 @@ def compare(tmp_path, kills, seed):
 @pytest.mark.timeout(600)
 def test_three_kills_leave_no_trace(tmp_path):
     """SIGKILL, SIGTERM, SIGKILL: bit-identical weights, the same log."""
-    told = compare(tmp_path, 3, 0)
+    told = compare(tmp_path, 3, 0, 60)
     assert told[1][1] in (143, -signal.SIGTERM)
 
 
@@ -99,8 +94,8 @@ def test_three_kills_leave_no_trace(tmp_path):
 @pytest.mark.skipif("MEDJAX_SLOW" not in os.environ, reason="takes 10 minutes; MEDJAX_SLOW=1 runs it")
 @pytest.mark.timeout(3600)
 def test_twenty_kills_leave_no_trace(tmp_path):
-    """The same with twenty."""
-    for row in compare(tmp_path, 20, 1):
+    """The same with twenty, over so many steps that none comes too late."""
+    for row in compare(tmp_path, 20, 1, 240):
         print(*row)
 
 
@@ -110,10 +105,12 @@ def test_a_log_is_rewound(tmp_path):
     for record in ({"event": "start"}, {"step": 4}, {"step": 6, "validation_loss": 1.0}, {"event": "start"}, {"step": 8}):
         log.append(path, **record)
     with path.open("a") as file:
-        file.write('{"time": 1, "ste')
+        file.write('[8]\n{"time": 1, "ste')
+    assert [record.get("step") for record in log.whole(path)] == [None, 4, 6, None, 8]
     log.rewind(path, 6)
     assert [json.loads(line).get("step") for line in path.read_text().splitlines()] == [None, 4, 6, None]
     before = path.stat()
     log.rewind(path, 6)
     assert path.stat().st_ino == before.st_ino
     log.rewind(tmp_path / "none.jsonl", 0)
+    assert log.whole(tmp_path / "none.jsonl") == [] and not (tmp_path / "none.jsonl").exists()

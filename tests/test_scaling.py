@@ -1,13 +1,16 @@
 """One training on many devices and in many processes: the same losses, and arrays where they are asked for."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from mains import ENVIRONMENT, ROOT
+from safetensors.numpy import load_file
 
 from medjax.training import cluster, mesh
 
@@ -68,8 +71,6 @@ def result(path, *running):
     for each in running:
         _, error = each.communicate(timeout=280)
         assert each.returncode == 0, error[-3000:]
-    import numpy as np
-
     with np.load(path) as found:
         return dict(found)
 
@@ -96,11 +97,52 @@ def test_devices_share_a_training(alone, tmp_path, devices, shards):
 
 def test_two_processes_are_one(alone, tmp_path):
     """They meet by our variables, hold two devices each, and end as one device alone."""
+    path = tmp_path / "found.npz"
+    equal(alone, result(path, *(process(2, 2, path, "shown", **told) for told in pair())))
+
+
+def pair():
+    """What the environment tells each of two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    path, told = tmp_path / "found.npz", {"MEDJAX_COORDINATOR": address, "MEDJAX_NUM_PROCESSES": "2"}
-    equal(alone, result(path, *(process(2, 2, path, "shown", MEDJAX_PROCESS_ID=str(i), **told) for i in range(2))))
+    return [{"MEDJAX_COORDINATOR": address, "MEDJAX_NUM_PROCESSES": "2", "MEDJAX_PROCESS_ID": str(i)} for i in range(2)]
+
+
+STEPS = {"num-steps": 4, "log-every": 2, "checkpoint-every": 2, "sheet-every": 4, "num-validation": 4}
+SMALL = {"prior.data.name": "random_ellipses", "prior.data.size": 32, "prior.network.multipliers": "(1,)"}
+SMALL |= {f"train.{name}": value for name, value in STEPS.items()}
+
+
+def trained(output, *environments):
+    """The lines, log and files of a training by `train.py` in as many processes."""
+    words = [sys.executable, "train.py", "configs/debug.py", "--output", str(output), *(f"--{name}={value}" for name, value in SMALL.items())]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(words, cwd=ROOT, env=each, **pipes) for each in environments]
+    told = [each.communicate(timeout=280) for each in running]
+    assert not any(each.returncode for each in running), [error[-3000:] for _, error in told]
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [out for out, _ in told], log, sorted(str(path.relative_to(output)) for path in output.rglob("*") if "checkpoints" not in path.parts)
+
+
+@pytest.mark.timeout(600)
+def test_train_in_two_processes(tmp_path):
+    """One log, one set of files, and the losses and weights of one process; one of the two is silent."""
+    _, alone, files = trained(tmp_path / "one", environment(1))
+    told, log, files_of_two = trained(tmp_path / "two", *(environment(1, **each) for each in pair()))
+    assert "on 2 devices" in told[0] and "weights: " in told[0]
+    assert not [line for line in told[1].splitlines() if not line.startswith("[Gloo]")]
+    assert files_of_two == files and {"config.json", "log.jsonl", "weights.safetensors", "sheets/0000004.png"} <= set(files)
+    assert [sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir()) for name in ("one", "two")] == [["2", "4"]] * 2
+    assert (alone[0]["devices"], log[0]["devices"]) == (1, 2) and len(log) == len(alone)
+    for one, other in zip(alone[1:], log[1:], strict=True):
+        assert one.keys() == other.keys() and one["step"] == other["step"]
+        names = [name for name in one if "loss" in name or name == "grad_norm"]
+        assert names
+        equal({name: np.asarray(one[name]) for name in names}, {name: np.asarray(other[name]) for name in names})
+    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two")]
+    assert weights[0].keys() == weights[1].keys()
+    equal(*weights)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,8 @@ def test_ldct(tmp_path):
     images, _, label = batch(found, "test", [1])
     np.testing.assert_array_equal(np.moveaxis(images[0], -1, 0), volumes[patients["test"][0]][:, 1])
     assert label is not None and label.dtype == np.int32 and label.tolist() == [1]
-    write_slice(next((tmp_path / "manual").rglob("1.000000-Low*/1-8.dcm")), random_hu(SIZE, SIZE), 3.5, "Low Dose Images", series="1.0.1")
+    path = next((tmp_path / "manual").rglob("1.000000-Low*/1-8.dcm"))
+    write_slice(path, random_hu(SIZE, SIZE), 3.5, "Low Dose Images", series=pydicom.dcmread(path).SeriesInstanceUID)
     with pytest.raises(InputError, match="1-8.dcm: lies at 3.5 mm, its pair of full dose at 3 mm"):
         prepare("ldct", tmp_path / "manual", tmp_path / "three")
 

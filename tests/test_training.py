@@ -15,7 +15,7 @@ from medjax.diffusion.score_matching import score_matching
 from medjax.experiment.prior import initialise, loss
 from medjax.networks.unet import unet
 from medjax.training import checkpoint, log
-from medjax.training.flops import matrix_flops, speed
+from medjax.training.flops import matrix_flops, peak_flops, speed
 from medjax.training.state import batch_key, initial_state, make_optimizer, train_step
 from medjax.training.weights import load_weights, save_weights
 
@@ -227,3 +227,17 @@ def test_speed_of_a_known_device(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 2)
     found = speed(100, 378e12, 2.0, 0.5)
     assert found == {"images_per_second": 50.0, "teraflops": 189.0, "input_share": 0.25, "utilisation": 0.125}
+
+
+@pytest.mark.parametrize(
+    "kind, tera",
+    [
+        *(("TPU v5 lite", 197), ("TPU v5e", 197), ("TPU v5", 459), ("TPU v5p", 459), ("TPU v6 lite", 918), ("TPU v6e", 918), ("TPU v4", 275)),
+        *(("TPU v3", 123 / 2), ("TPU7x", 2307 / 2)),  # two devices a chip
+        *(("NVIDIA H100 PCIe", 756), ("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H200", 989.4), ("NVIDIA A100-SXM4-80GB", 312)),
+        *((name, None) for name in ("TPU v4 lite", "NVIDIA H100 NVL", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA RTX A1000", "Tesla V100", "cpu")),
+    ],
+)
+def test_peaks_go_by_whole_names(kind, tera):
+    """Names that begin alike are of devices that are twice as fast or half of one."""
+    assert peak_flops(SimpleNamespace(device_kind=kind)) == (tera and 1e12 * tera)

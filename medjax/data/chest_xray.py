@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data.declared import checked_size
-from medjax.data.files import Files, Stored
+from medjax.data.files import Files, Stored, parted
 from medjax.data.fit import fit
-from medjax.data.parts import parted
 from medjax.data.scan import InputError, checked_slice, reason
 
 FINDINGS = (

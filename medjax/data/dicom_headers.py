@@ -1,8 +1,10 @@
 """What the headers of DICOM files tell of the place of their frames; pixels are left on disk."""
 
+import contextlib
 import hashlib
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ PIXELS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 """What the values of a frame depend on."""
-_WHO = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
+_WHO = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _WHAT = ("ImageType", "SeriesDescription", "ProtocolName", "ImagePositionPatient", "ImageOrientationPatient", "GantryDetectorTilt", "InstanceNumber")
 APART = ("EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber")
 """What tells images of one place apart, the first that does."""
@@ -34,6 +36,7 @@ class Header(NamedTuple):
 
     source: file and frame.
     who: series and patient, the second one as a hash; never to be shown.
+    uid: SOPInstanceUID, by which annotations name a file; never to be shown.
     modality: "ct" or "mri".
     shape: (h, w).
     pixel: (h, w) of a pixel [mm].
@@ -46,6 +49,7 @@ class Header(NamedTuple):
 
     source: tuple[Path, int]
     who: tuple[str, str]
+    uid: str
     modality: str
     shape: tuple[int, int]
     pixel: tuple[float, float]
@@ -68,33 +72,57 @@ def headers(folder) -> tuple[list[Header], list[str]]:
         raise InputError(folder, "no such file or folder; DICOM files are needed")
     paths = [Path(folder)] if Path(folder).is_file() else sorted(path for path in Path(folder).rglob("*") if path.is_file())
     found, skipped = [], []
-    with warnings.catch_warnings():
-        # pydicom warns of every oddity of a file that it nevertheless reads.
-        warnings.simplefilter("ignore")
-        for path in paths:
-            try:
-                found += _frames(path)
-            except InputError as error:
-                skipped.append(relative(folder, str(error)))
-            except Exception as error:  # the words of other exceptions may quote the header, and who the patient is
-                skipped.append(relative(folder, f"{path}: its header is damaged ({type(error).__name__})"))
+    for path in paths:
+        try:
+            found += frames(path)
+        except InputError as error:
+            skipped.append(relative(folder, str(error)))
     return found, skipped
 
 
-def _frames(path) -> list[Header]:
-    """The frames of a file."""
-    dataset = dataset_of(path, (*PIXELS, *_WHO, *_WHAT, *APART), _LONG)
-    check_grey(path, dataset)
-    modality = modality_of(path, dataset)
-    words = [str(word).upper() for word in dataset.get("ImageType") or []]
-    if "LOCALIZER" in words[2:3] or _SCOUT.search(f"{dataset.get('SeriesDescription', '')} {dataset.get('ProtocolName', '')}"):
-        raise InputError(path, "is a localizer; cross-sections are needed")
-    num = int(dataset.get("NumberOfFrames") or 1)
-    _check_length(path, dataset, num)
-    patient = [str(dataset.get(name) or "") for name in (_WHO[:2] if dataset.get("PatientID") else _WHO[2:3])]
-    hashed = hashlib.sha256("\n".join(patient if any(patient) else [str(path.parent)]).encode()).hexdigest()
-    who = str(dataset.get("SeriesInstanceUID") or path.parent), hashed
-    return [_frame(path, dataset, i, who, modality) for i in range(num)]
+@contextlib.contextmanager
+def reading(path) -> Iterator[None]:
+    """While values of a DICOM file are taken, for pydicom converts them late: whatever those of a damaged one raise is told as an `InputError`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every oddity of a file that it nevertheless reads
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # whose words may quote the header, and who the patient is
+            raise InputError(path, f"its header is damaged ({type(error).__name__})") from None
+
+
+def texts(path, keywords: tuple[str, ...]) -> tuple[str, ...]:
+    """What the header of any DICOM file tells of keywords, empty where it tells nothing.
+
+    Raises:
+      InputError: where the file is damaged or not DICOM.
+    """
+    with reading(path):
+        dataset = dataset_of(path, keywords, _LONG)
+        return tuple(str(dataset.get(keyword) or "").strip() for keyword in keywords)
+
+
+def frames(path) -> list[Header]:
+    """The headers of the frames of a file, of which nothing else is read.
+
+    Raises:
+      InputError: where the file is damaged or no cross-section of CT or MR.
+    """
+    with reading(path):
+        dataset = dataset_of(path, (*PIXELS, *_WHO, *_WHAT, *APART), _LONG)
+        check_grey(path, dataset)
+        modality = modality_of(path, dataset)
+        words = [str(word).upper() for word in dataset.get("ImageType") or []]
+        if "LOCALIZER" in words[2:3] or _SCOUT.search(f"{dataset.get('SeriesDescription', '')} {dataset.get('ProtocolName', '')}"):
+            raise InputError(path, "is a localizer; cross-sections are needed")
+        num = int(dataset.get("NumberOfFrames") or 1)
+        _check_length(path, dataset, num)
+        patient = [str(dataset.get(name) or "") for name in (_WHO[:2] if dataset.get("PatientID") else _WHO[2:3])]
+        hashed = hashlib.sha256("\n".join(patient if any(patient) else [str(path.parent)]).encode()).hexdigest()
+        who = str(dataset.get("SeriesInstanceUID") or path.parent), hashed
+        return [_frame(path, dataset, i, who, modality) for i in range(num)]
 
 
 def _check_length(path, dataset, num):
@@ -132,7 +160,8 @@ def _frame(path, dataset, index, who, modality) -> Header:
     apart = tuple(str(tag(dataset, index, keyword)) for keyword in APART)
     position = numbers("ImagePositionPatient", 3)
     tilt = None if tilt is None else float(tilt)
-    return Header((path, index), who, modality, shape, (pixel[0], pixel[1]), position, orientation, tilt, int(number or 0), apart)
+    uid = str(dataset.get("SOPInstanceUID") or "")
+    return Header((path, index), who, uid, modality, shape, (pixel[0], pixel[1]), position, orientation, tilt, int(number or 0), apart)
 
 
 def relative(folder, line: str) -> str:

@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data.dicom import check_grey, dataset_of, grey_values
-from medjax.data.dicom_headers import APART, PIXELS, Header, headers, relative
-from medjax.data.files import Files, Stored
+from medjax.data.dicom_headers import APART, PIXELS, Header, frames, headers, reading, relative
+from medjax.data.files import Files, Stored, parted
 from medjax.data.fit import fit, square_pixels
-from medjax.data.parts import parted
 from medjax.data.scan import InputError, checked_numbers
 
 AIR = {"ct": -1000.0, "mri": 0.0}
@@ -118,6 +117,22 @@ def listed(folder) -> Listing:
     return Listing(tuple(sorted(series, key=lambda one: min(one.slices))), tuple(skipped))
 
 
+def series_of(paths) -> tuple[Series, tuple[str, ...]]:
+    """The one series that files make together, and the SOPInstanceUID of each of its slices, never to be shown; only headers are read.
+
+    Nothing is left out, as `listed` does, but all of several slices in one place after the first.
+
+    Raises:
+      InputError: where a file is damaged or no cross-section of CT or MR, or of another series, orientation, shape or pixel spacing than the first.
+    """
+    found = [one for path in paths for one in frames(path)]
+    for one in found:
+        if one.who != found[0].who or one.modality != found[0].modality or not _alike(one, found[0]):
+            raise InputError(one.source[0], f"is of another series or grid than {found[0].source[0].name} beside it; slices of one volume are needed")
+    kept, doubled = _ordered(found)
+    return _series(kept, 0, len(doubled)), tuple(one.uid for one in kept)
+
+
 def files(folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1) -> Files:
     """The slices of all series of a modality, split by patient; a slice is read when it is asked for.
 
@@ -181,14 +196,10 @@ def series_slice(series: Series, i: int) -> np.ndarray:
       InputError: where they cannot be decoded or are not finite.
     """
     path, frame = series.slices[i]
-    dataset = dataset_of(path, PIXELS)
-    try:
+    with reading(path):
+        dataset = dataset_of(path, PIXELS)
         check_grey(path, dataset)
         image = grey_values(path, dataset, frame, series.modality)
-    except InputError:
-        raise
-    except Exception as error:  # pydicom converts values late, and those of a damaged file raise anything
-        raise InputError(path, f"its header is damaged ({type(error).__name__})") from None
     if image.shape != series.shape[1:]:
         raise InputError(path, f"has pixels {list(image.shape)}; {list(series.shape[1:])}, as its header says, are needed")
     return checked_numbers(path, "image", image).astype(np.float32)
@@ -198,19 +209,18 @@ def _stacks(group) -> list[list[Header]]:
     """The slices of a series by orientation, shape and pixel spacing, and where several lie in one place by what tells them apart."""
     stacks: list[list[Header]] = []
     for one in group:
-        alike = (
-            stack
-            for stack in stacks
-            if stack[0].shape == one.shape
-            and np.allclose(stack[0].orientation, one.orientation, rtol=0, atol=1e-3)
-            and np.allclose(stack[0].pixel, one.pixel, rtol=1e-3, atol=0)
-        )
-        stack = next(alike, None)
+        stack = next((stack for stack in stacks if _alike(stack[0], one)), None)
         if stack is None:
             stacks.append([one])
         else:
             stack.append(one)
     return [part for stack in stacks for part in _apart(stack)]
+
+
+def _alike(one, other) -> bool:
+    """Whether slices have the same orientation, shape and pixel spacing."""
+    turned = np.allclose(one.orientation, other.orientation, rtol=0, atol=1e-3)
+    return one.shape == other.shape and turned and np.allclose(one.pixel, other.pixel, rtol=1e-3, atol=0)
 
 
 def _apart(stack):

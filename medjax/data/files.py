@@ -55,13 +55,30 @@ def spread(files: Files, part: str, num: int) -> np.ndarray:
     return np.linspace(0, files.num[part] - 1, num).round().astype(int)
 
 
-def split_subjects(subjects, share: float) -> np.ndarray:
-    """Which examples are for validation, `[n]` bool: all of the last `share` of the subjects, at least one where there are two.
+def parted(subjects, validation: float, test: float) -> dict[str, np.ndarray]:
+    """part -> indices of its examples: all of the last subjects by name are for tests, all of those before them for validation.
+
+    Each of both parts gets one subject at least, as long as one is left to train on. Who is chosen depends on the order of names alone.
 
     Args:
-      subjects: `[n]`, whom each example is of; who is chosen depends on their order by name alone.
-      share: of the subjects, from 0 to 1.
+      subjects: `[n]`, whom each example is of.
+      validation: share of the subjects.
+      test: share of the subjects.
+
+    Raises:
+      ValueError: for shares that are not from 0, or leave nothing to train on.
     """
-    names = np.unique(np.asarray(subjects))
-    num = 0 if share == 0 or len(names) < 2 else max(1, round(share * len(names)))
-    return np.isin(subjects, names[len(names) - num :])
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise ValueError(f"validation is {validation} and test {test}; shares from 0, below 1 together, are needed")
+    names, which = np.unique(np.asarray(subjects), return_inverse=True)
+    tests = len(names) - _num(len(names), test)
+    trains = tests - _num(tests, validation / (1 - test))
+    if not trains:
+        raise ValueError(f"{len(names)} subjects, {validation:g} of them for validation and {test:g} for tests, leave none to train on")
+    bounds = zip(PARTS, (0, trains, tests), (trains, tests, len(names)), strict=True)
+    return {part: np.flatnonzero((which >= first) & (which < last)) for part, first, last in bounds}
+
+
+def _num(total: int, share: float) -> int:
+    """How many of the subjects a share is, one at least where there are two."""
+    return 0 if share == 0 or total < 2 else max(1, round(share * total))

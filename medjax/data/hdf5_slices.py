@@ -1,7 +1,14 @@
-"""One slice of the data sets in an HDF5 file."""
+"""One slice of the data sets in an HDF5 file.
+
+HDF5 itself never ends on a heap of entries of variable length that leads back into itself. The heaps that a data set read whole points to are looked
+at before; not those of attributes, of strings in compounds, or of data sets that are compressed or have several axes of chunks, for h5py does not
+tell where these are. A reader of files that someone may have made to do harm belongs into a process with a limit of time.
+"""
 
 import contextlib
 import math
+import mmap
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +40,7 @@ def hdf5_slices(path, index: int, needed: dict[str, dict[int, str]], optional=No
         for name in whole:
             if (stored := _data_set(file, name)) is not None:
                 check_data_set(path, stored, stored.shape)
-                checked_size(path, f"what the data set {stored.name} points to", _pointed_to(path, stored))
+                _check_pointed_to(path, stored)
                 texts[name] = stored[()]
         return found | texts, dict(file.attrs)
 
@@ -84,32 +91,59 @@ def check_data_set(path, stored, shape) -> None:
         checked_size(path, f"{what} the data set {stored.name} of shape {list(each)}", stored.dtype.itemsize * math.prod(each))
 
 
-def _pointed_to(path, stored) -> int:
-    """Bytes of the entries of variable length of a data set, of which HDF5 makes room for any number that it is told.
+def _check_pointed_to(path, stored) -> None:
+    """See that the entries of variable length of a data set, of which HDF5 makes room for any number that it is told, are likely and can be found.
 
-    Each is stored as its number of elements (4 bytes), its place (8) and its index there (4): HDF5 File Format Specification, III.E,
-    Global Heap. Those of data sets that are compressed or have several axes of chunks are not looked at.
+    Each is stored as its number of elements (4 bytes), the place of its heap (8) and its index there (4): HDF5 File Format Specification, III.E,
+    Global Heap.
     """
     import h5py
 
     kind = stored.id.get_type()
-    compound = isinstance(kind, h5py.h5t.TypeCompoundID)
-    members = [(kind.get_member_offset(i), kind.get_member_type(i)) for i in range(kind.get_nmembers())] if compound else [(0, kind)]
-    places = [(offset, each.get_super().get_size()) for offset, each in members if each.get_class() == h5py.h5t.VLEN]
-    places += [(offset, 1) for offset, each in members if each.get_class() == h5py.h5t.STRING and each.is_variable_str()]
-    if not places or not stored.size or stored.compression or (stored.chunks and stored.ndim > 1):
-        return 0
-    if stored.chunks:
+    if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+        width, places = 16, [(0, 1)]  # in memory it is a pointer of 8 bytes
+    else:
+        compound = isinstance(kind, h5py.h5t.TypeCompoundID)
+        members = [(kind.get_member_offset(i), kind.get_member_type(i)) for i in range(kind.get_nmembers())] if compound else [(0, kind)]
+        width, places = kind.get_size(), [(offset, each.get_super().get_size()) for offset, each in members if each.get_class() == h5py.h5t.VLEN]
+    if not places:
+        return
+    entries = _raw(path, stored, width)
+    cut = [(size, np.ascontiguousarray(entries[:, i : i + 12])) for i, size in places]
+    num_bytes = sum(size * int(each[:, :4].copy().view("<u4").sum(dtype=np.uint64)) for size, each in cut)
+    checked_size(path, f"what the data set {stored.name} points to", num_bytes)
+    _check_heaps(path, stored.file.userblock_size, {heap for _, each in cut for heap in each[:, 4:].copy().view("<u8").ravel().tolist()})
+
+
+def _raw(path, stored, size) -> np.ndarray:
+    """The bytes `[n, size]` of a data set as they lie in the file; none where they are compressed or in chunks along several axes."""
+    blocks = []
+    if not stored.size or stored.compression or (stored.chunks and stored.ndim > 1):
+        pass
+    elif stored.chunks:
         blocks = [stored.id.read_direct_chunk((i,))[1] for i in range(0, len(stored), stored.chunks[0])]
     elif (start := stored.id.get_offset()) is not None:
         with Path(path).open("rb") as raw:
             raw.seek(start)
-            blocks = [raw.read(kind.get_size() * stored.size)]
-    else:
-        return 0
-    entries = np.frombuffer(b"".join(blocks), np.uint8)
-    entries = entries[: entries.size // kind.get_size() * kind.get_size()].reshape(-1, kind.get_size())
-    return sum(size * int(np.ascontiguousarray(entries[:, offset : offset + 4]).view("<u4").sum(dtype=np.uint64)) for offset, size in places)
+            blocks = [raw.read(size * stored.size)]
+    found = np.frombuffer(b"".join(blocks), np.uint8)
+    return found[: found.size // size * size].reshape(-1, size)
+
+
+def _check_heaps(path, base: int, heaps) -> None:
+    """See that HDF5, which goes from entry to entry of a heap by their lengths, comes to its end; what is no heap it refuses itself."""
+    with Path(path).open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as stored:
+        for start in (base + heap for heap in heaps):
+            if stored[start : start + 4] != b"GCOL" or start + 16 > len(stored):
+                continue
+            end = start + struct.unpack_from("<Q", stored, start + 8)[0]
+            place = start + 16
+            while place + 16 <= min(end, len(stored)):
+                index, length = struct.unpack_from("<H6xQ", stored, place)
+                step = 16 + -(-length // 8) * 8 if index else length  # entry 0 is what is free, its own head included
+                if not 0 < step <= end - place:
+                    raise InputError(path, f"is damaged: an entry of a heap is told to have {length} bytes where {end - place} are left")
+                place += step
 
 
 def _data_set(file, name):

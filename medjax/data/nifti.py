@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.data.declared import LONGEST, checked_size, opened
 from medjax.data.fit import padding_of
-from medjax.data.scan import InputError, Scan, checked_index, image_scan, isotropic, reason
+from medjax.data.scan import InputError, Scan, checked_index, checked_numbers, image_scan, isotropic, reason, single
 
 _DEFLATED = 1032  # how many bytes one deflated byte can stand for
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
@@ -39,9 +39,30 @@ def nifti_slice(path, slice_index: int | None = None, axis: int | None = None):
       InputError: for a damaged file, or one without such a slice.
     """
     slab, across = _slab(path, slice_index, axis)
-    unit = _MILLIMETRES.get(slab.header.get_xyzt_units()[0], 1.0)
-    sizes = unit * np.delete(np.linalg.norm(slab.affine[:3, :3], axis=0), across)
+    sizes = _unit(slab) * np.delete(np.linalg.norm(slab.affine[:3, :3], axis=0), across)
     return np.squeeze(_voxels(path, slab), across)[::-1, ::-1].T, sizes[::-1]
+
+
+def nifti_volume(path) -> tuple[np.ndarray, np.ndarray]:
+    """A volume whole.
+
+    Returns:
+      `[x, y, z]` float32 towards the patient's right, anterior and superior, and its spacings `[3]` [mm].
+
+    Raises:
+      InputError: for a damaged file, or one of anything but real, finite numbers.
+    """
+    import nibabel
+
+    volume, _ = _opened(path)
+    each = max(volume.header.get_data_dtype().itemsize, np.dtype(np.float32).itemsize)
+    checked_size(path, f"a volume of shape {list(volume.shape)}", each * math.prod(volume.shape))
+    try:
+        volume = nibabel.as_closest_canonical(volume)
+    except Exception as error:  # a parser of damaged bytes raises anything
+        raise InputError(path, f"is truncated ({reason(error)})") from None
+    voxels = single(path, "volume", checked_numbers(path, "volume", _voxels(path, volume), "iuf"))
+    return voxels, (_unit(volume) * np.linalg.norm(volume.affine[:3, :3], axis=0)).astype(np.float32)
 
 
 def nifti_shape(path) -> tuple[int, int, int]:
@@ -79,6 +100,11 @@ def write_nifti(source, image, path, description: str, slice_index: int | None =
     result.set_sform(affine, int(header["sform_code"]) or 1)
     result.set_qform(affine, int(header["qform_code"]))
     nibabel.save(result, path)
+
+
+def _unit(volume) -> float:
+    """The unit of length of an image [mm]."""
+    return _MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
 
 
 def _opened(path):

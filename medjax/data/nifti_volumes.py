@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.declared import checked_pixels
-from medjax.data.files import Files, Stored
+from medjax.data.files import Files, Stored, parted
 from medjax.data.fit import fit, square_pixels
 from medjax.data.nifti import nifti_shape, nifti_slice
-from medjax.data.parts import parted
 from medjax.data.scan import MODALITIES, InputError, checked_slice
 
 _SUBJECT = re.compile(r"sub-[0-9a-zA-Z+]+")

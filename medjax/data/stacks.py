@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.arrays import load_arrays
-from medjax.data.files import PARTS, Files, Stored, split_subjects
+from medjax.data.files import PARTS, Files, Stored, parted
 from medjax.data.scan import SMALLEST, InputError, checked_numbers, reason
 
 _BESIDE = ("label", "subject", "data")
@@ -29,6 +29,7 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
 
     Raises:
       InputError: for files that are missing, damaged or hold no such arrays, and for a subject that is both trained on and tested on.
+      ValueError: for a share that leaves nothing to train on.
     """
     if isinstance(paths, str) or not paths:
         raise InputError(folder, f"paths is {paths!r}; a tuple of at least one file is needed")
@@ -43,10 +44,8 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
     _disjoint(folder, found)
     places = {part: [(stack, i) for stack in stacks for i in range(len(stack["image"]))] for part, stacks in found.items()}
     if not places["validation"] and validation:
-        split = [split_subjects(stack["subject"], validation if stack["told"] else 0) for stack in found["train"]]
-        chosen = np.concatenate(split)
-        places["validation"] = [place for place, taken in zip(places["train"], chosen, strict=True) if taken]
-        places["train"] = [place for place, taken in zip(places["train"], chosen, strict=True) if not taken]
+        split = [(stack, parted(stack["subject"], validation if stack["told"] else 0, 0)) for stack in found["train"]]
+        places |= {part: [(stack, int(i)) for stack, parts in split for i in parts[part]] for part in ("train", "validation")}
 
     def read(part, index):
         stack, i = places[part][index]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from medjax.data.nifti import nifti_volume
 from medjax.data.scan import InputError
-from medjax.data.tfds_builder import Group, Source, built, by_part, image_feature, nifti_volume, plane, plane_spacing
+from medjax.data.tfds_builder import Group, Source, built, by_part, image_feature, plane, plane_spacing
 
 _DESCRIPTION = """Axial slices of MRI: t1, t1ce (with contrast agent), t2 and flair [a.u.], the largest value of the volume of each (t1_max, ...),
 seg (0 none, 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing tumour), spacing between slices, rows and columns [mm], patient and case (the

@@ -10,16 +10,16 @@ import hashlib
 import importlib
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data.dicom import read_dicom
+from medjax.data.dicom_headers import texts
+from medjax.data.dicom_series import Series, series_of, series_slice
 from medjax.data.files import PARTS
-from medjax.data.scan import InputError, reason
+from medjax.data.scan import InputError, isotropic
 
 NAMES = ("brats", "chest_xray14", "ixi/pd", "ixi/t1", "ixi/t2", "ldct", "lidc_idri", "patch_camelyon")
 """The data sets that can be prepared; what follows a slash is a configuration of a data set."""
@@ -65,14 +65,6 @@ class Source(NamedTuple):
     config: str = ""
     version: str = "1.0.0"
     notes: dict[str, str] = {"1.0.0": "First release."}  # noqa: RUF012
-
-
-class Place(NamedTuple):
-    """A file of a series of DICOM images: its path, SOPInstanceUID and position [mm] along the normal of the slices."""
-
-    path: Path
-    uid: str
-    position: float
 
 
 def import_tfds(path) -> Any:
@@ -201,7 +193,11 @@ def prepare(name: str, manual_dir, data_dir) -> Path:
 
 
 def part_of(patient: str) -> str:
-    """The part of a patient: by the SHA-256 of the name alone, so it does not depend on who else is there."""
+    """The part of a patient, by the SHA-256 of the name alone.
+
+    `files.parted` takes the last patients of a folder by name, so that each part has one. Here who else is there must not count: a data set that
+    is fetched in pieces, grows, or lies in several folders or contrasts keeps each patient in one part for ever.
+    """
     place, start = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64, 0.0
     for part, share in HELD_OUT.items():
         start += share
@@ -236,70 +232,43 @@ def _digest(files: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
-def dicom_folders(folder) -> Iterator[tuple[Any, tuple[Path, ...]]]:
-    """The header of the first file and all files `.dcm` of each folder below `folder`, which TCIA's downloads give one series each."""
+def dicom_folders(folder, keyword: str) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
+    """Of each folder below `folder`, which TCIA's downloads give one series each: SeriesInstanceUID, what the first header tells of a keyword, files.
+
+    Raises:
+      InputError: where the first file is damaged or no DICOM.
+    """
     for each in sorted({path.parent for path in Path(folder).rglob("*.dcm")}):
         paths = tuple(sorted(each.glob("*.dcm")))
-        yield _header(paths[0]), paths
+        uid, told = texts(paths[0], ("SeriesInstanceUID", keyword))
+        if not uid:
+            raise InputError(paths[0], "tells no SeriesInstanceUID, perhaps truncated; a DICOM file that is whole is needed")
+        yield uid, told, paths
 
 
-def in_order(paths) -> tuple[list[Place], float]:
-    """The slices of a series by their position along the normal, and the median distance [mm] of two, 0 of a single slice.
+def ct_series(paths) -> tuple[Series, tuple[str, ...], np.ndarray]:
+    """The CT series that files make, from inferior to superior.
 
-    Raises:
-      InputError: where a header has no position or orientation.
-    """
-    places = []
-    for path in paths:
-        header = _header(path)
-        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-        if position is None or orientation is None or len(position) != 3 or len(orientation) != 6:
-            raise InputError(path, "tells no ImagePositionPatient and ImageOrientationPatient; those of a slice are needed")
-        normal = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
-        places.append(Place(path, str(header.get("SOPInstanceUID", "")), float(normal @ np.asarray(position, float))))
-    places.sort(key=lambda place: (place.position, place.path.name))
-    gaps = np.diff(sorted({place.position for place in places})).astype(float)
-    return places, float(np.median(gaps)) if len(gaps) else 0.0
-
-
-def hounsfield_slice(path) -> tuple[np.ndarray, float]:
-    """An image `[h, w]` int16 [HU] of a DICOM file and its pixel size [mm]."""
-    scan = read_dicom(path, modality="ct")
-    if scan.image is None or scan.pixel_size is None:
-        raise InputError(path, "tells no PixelSpacing; that of a CT image is needed")
-    return np.clip(np.rint(scan.image), -32768, 32767).astype(np.int16), scan.pixel_size
-
-
-def _header(path):
-    """The header of a DICOM file without its pixels."""
-    import pydicom
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every oddity of a file that it nevertheless reads
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except Exception as error:  # a parser of damaged bytes raises anything
-            raise InputError(path, f"is truncated or not a DICOM file ({reason(error)})") from None
-
-
-def nifti_volume(path) -> tuple[np.ndarray, np.ndarray]:
-    """A volume `[x, y, z]` float32 towards the patient's right, anterior and superior, and its spacings `[3]` [mm].
+    Returns:
+      The series, the SOPInstanceUID of each slice, and the spacing `[3]` [mm] between slices (0 of a single one), rows and columns.
 
     Raises:
-      InputError: where the file is no whole NIfTI volume of finite numbers.
+      InputError: as `series_of`, and where the images are not CT of square pixels.
     """
-    import nibabel
+    series, uids = series_of(paths)
+    if series.modality != "ct":
+        raise InputError(paths[0], "is of MR; CT is needed")
+    pixel = isotropic(paths[0], series.spacing[1:])
+    return series, uids, np.asarray([series.spacing[0] or 0, pixel, pixel], np.float32)
 
-    try:
-        volume = nibabel.as_closest_canonical(nibabel.squeeze_image(nibabel.load(path)))
-        voxels = np.asarray(volume.dataobj, np.float32)
-    except Exception as error:  # a parser of damaged bytes raises anything
-        raise InputError(path, f"is truncated or not a NIfTI file ({reason(error)})") from None
-    if voxels.ndim != 3:
-        raise InputError(path, f"has shape {list(voxels.shape)}; a volume [x, y, z] is needed")
-    if not np.isfinite(voxels).all():
-        raise InputError(path, "holds NaN or infinite values; all must be finite")
-    return voxels, np.asarray(volume.header.get_zooms()[:3], np.float32)
+
+def hounsfield_slice(series: Series, i: int) -> np.ndarray:
+    """The values `[h, w]` int16 [HU] of a slice of CT.
+
+    Raises:
+      InputError: where its pixels cannot be decoded.
+    """
+    return np.clip(np.rint(series_slice(series, i)), -32768, 32767).astype(np.int16)
 
 
 def plane(volume, axis: int, index: int) -> np.ndarray:
@@ -308,7 +277,7 @@ def plane(volume, axis: int, index: int) -> np.ndarray:
 
 
 def plane_spacing(spacings, axis: int) -> np.ndarray:
-    """Of `nifti_volume`'s spacings those between slices across `axis`, between rows and between columns, `[3]` [mm]."""
+    """Of a volume's spacings those between slices across `axis`, between rows and between columns, `[3]` [mm]."""
     column, row = np.delete(spacings, axis)
     return np.asarray([spacings[axis], row, column], np.float32)
 

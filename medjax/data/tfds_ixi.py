@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from medjax.data.nifti import nifti_volume
 from medjax.data.scan import InputError
-from medjax.data.tfds_builder import Group, Source, built, by_part, image_feature, nifti_volume, plane, plane_spacing
+from medjax.data.tfds_builder import Group, Source, built, by_part, image_feature, plane, plane_spacing
 
 _DESCRIPTION = """Slices of MRI of the contrast that the configuration names: image [a.u.], volume_max (the largest value of its volume), spacing
 between slices, rows and columns [mm], site (the hospital), patient (the pseudonym of IXI) and slice from 0."""

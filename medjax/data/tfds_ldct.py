@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.scan import InputError
-from medjax.data.tfds_builder import Group, Source, built, by_part, dicom_folders, hounsfield_slice, image_feature, in_order, needed
+from medjax.data.tfds_builder import Group, Source, built, by_part, ct_series, dicom_folders, hounsfield_slice, image_feature, needed
 
 _DESCRIPTION = """Pairs of axial slices of CT: image (full dose) and low_dose [HU], spacing between slices, rows and columns [mm], exam (chest,
 abdomen or head), patient (the pseudonym of TCIA) and slice from 0."""
@@ -48,8 +48,8 @@ def _groups(folder: Path):
     root, groups = needed(folder / "LDCT-and-Projection-data", _INSTRUCTIONS), {}
     for patient in sorted(root.glob("[CLN][0-9][0-9][0-9]")):
         series = {}
-        for header, paths in dicom_folders(patient):
-            dose = str(header.get("SeriesDescription", "")).strip().lower()
+        for _, described, paths in dicom_folders(patient, "SeriesDescription"):
+            dose = described.lower()
             if dose in _DOSES:
                 if dose in series:
                     raise InputError(patient, f"holds two series of {dose}; one is needed")
@@ -64,15 +64,12 @@ def _groups(folder: Path):
 
 def _examples(patient, full, low):
     """All pairs of slices of a patient, from inferior to superior."""
-    (full, gap), (low, _) = in_order(full), in_order(low)
-    if len(full) != len(low):
-        raise InputError(low[0].path.parent, f"has {len(low)} slices, those of full dose are {len(full)}; as many are needed")
-    for index, (one, other) in enumerate(zip(full, low, strict=True)):
-        if abs(one.position - other.position) > _TOLERANCE:
-            raise InputError(other.path, f"lies at {other.position:g} mm, its pair of full dose at {one.position:g} mm; the same place is needed")
-        (image, pixel), (low_dose, other_pixel) = hounsfield_slice(one.path), hounsfield_slice(other.path)
-        if image.shape != low_dose.shape or abs(pixel - other_pixel) > 1e-4 * pixel:
-            found = f"{list(low_dose.shape)} pixels of {other_pixel:g} mm, its pair of full dose {list(image.shape)} of {pixel:g} mm"
-            raise InputError(other.path, f"has {found}; the same grid is needed")
-        beside = {"spacing": np.asarray([gap, pixel, pixel], np.float32), "exam": _EXAMS[patient[0]], "patient": patient, "slice": index}
-        yield f"{patient}_{index:04d}", {"image": image, "low_dose": low_dose, **beside}
+    (full, _, spacing), (low, _, other_spacing) = ct_series(full), ct_series(low)
+    if full.shape != low.shape or not np.allclose(spacing[1:], other_spacing[1:], rtol=1e-4, atol=0):
+        found = f"{list(low.shape)} voxels, pixels of {other_spacing[1]:g} mm, that of full dose {list(full.shape)}, of {spacing[1]:g} mm"
+        raise InputError(low.slices[0][0].parent, f"has {found}; the same grid is needed")
+    for index, (one, other) in enumerate(zip(full.positions, low.positions, strict=True)):
+        if abs(one - other) > _TOLERANCE:
+            raise InputError(low.slices[index][0], f"lies at {other:g} mm, its pair of full dose at {one:g} mm; the same place is needed")
+        beside = {"spacing": spacing, "exam": _EXAMS[patient[0]], "patient": patient, "slice": index}
+        yield f"{patient}_{index:04d}", {"image": hounsfield_slice(full, index), "low_dose": hounsfield_slice(low, index), **beside}

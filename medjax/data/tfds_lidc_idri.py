@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.scan import InputError, reason
-from medjax.data.tfds_builder import Group, Source, built, by_part, dicom_folders, hounsfield_slice, image_feature, in_order, needed
+from medjax.data.tfds_builder import Group, Source, built, by_part, ct_series, dicom_folders, hounsfield_slice, image_feature, needed
 
 _DESCRIPTION = """Axial slices of CT: image [HU], spacing between slices, rows and columns [mm], readers (how many read the series, 0 where there is
 no annotation), mask (by how many of them a pixel is of a nodule of 3 mm or more), patient (the pseudonym of TCIA), series and slice from 0."""
@@ -52,7 +52,7 @@ def _groups(folder: Path):
     """part -> patient -> Group."""
     groups = {}
     for patient in sorted(needed(folder / "LIDC-IDRI", _INSTRUCTIONS).glob("LIDC-IDRI-[0-9][0-9][0-9][0-9]")):
-        series = [(str(header.get("SeriesInstanceUID")), paths) for header, paths in dicom_folders(patient) if header.get("Modality") == "CT"]
+        series = [(uid, paths) for uid, modality, paths in dicom_folders(patient, "Modality") if modality == "CT"]
         if not series:
             raise InputError(patient, "holds no CT series of .dcm files; at least one is needed")
         notes = tuple(sorted(patient.rglob("*.xml")))
@@ -63,22 +63,21 @@ def _groups(folder: Path):
     return by_part(groups)
 
 
-def _examples(patient, series, notes):
+def _examples(patient, all_series, notes):
     """All slices of a patient, from inferior to superior."""
-    for number, (uid, paths) in enumerate(series):
-        places, gap = in_order(paths)
-        readers, outlines = _outlines(notes, uid, places)
-        for index, place in enumerate(places):
-            image, pixel = hounsfield_slice(place.path)
-            mask = _mask(outlines[place.uid], image.shape)
-            spacing = np.asarray([gap, pixel, pixel], np.float32)
+    for number, (uid, paths) in enumerate(all_series):
+        series, uids, spacing = ct_series(paths)
+        readers, outlines = _outlines(notes, uid, dict(zip(uids, series.positions, strict=True)))
+        for index, each in enumerate(uids):
+            image = hounsfield_slice(series, index)
+            mask = _mask(outlines[each], image.shape)
             beside = {"readers": readers, "spacing": spacing, "patient": patient, "series": number, "slice": index}
             yield f"{patient}_{number}_{index:04d}", {"image": image, "mask": mask, **beside}
 
 
 def _outlines(notes, series, places):
-    """How many readers a series had, and uid of a slice -> outlines (reader, nodule, inclusion, points `[n, 2]`)."""
-    readers, outlines, uids = 0, defaultdict(list), {place.uid for place in places}
+    """How many readers a series of slices uid -> position [mm] had, and uid -> outlines (reader, nodule, inclusion, points `[n, 2]`)."""
+    readers, outlines = 0, defaultdict(list)
     for path in notes:
         try:
             root = xml.etree.ElementTree.parse(path).getroot()
@@ -88,7 +87,7 @@ def _outlines(notes, series, places):
                 for number, nodule in enumerate(session.findall("n:unblindedReadNodule", _SPACE)):
                     if nodule.find("n:characteristics/*", _SPACE) is not None:
                         for roi in nodule.findall("n:roi", _SPACE):
-                            uid, inclusion, points = _region(path, roi, uids, places)
+                            uid, inclusion, points = _region(path, roi, places)
                             outlines[uid].append((readers, number, inclusion, points))
                 readers += 1
         except (xml.etree.ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
@@ -98,14 +97,14 @@ def _outlines(notes, series, places):
     return readers, outlines
 
 
-def _region(path, roi, uids, places):
+def _region(path, roi, places):
     """The slice of a `roi`, by its UID, else by its position, whether it is of the nodule, and its points (column, row)."""
     uid, z = roi.findtext("n:imageSOP_UID", "", _SPACE).strip(), float(roi.findtext("n:imageZposition", "nan", _SPACE))
-    if uid not in uids:
-        nearest = min(places, key=lambda place: abs(place.position - z))
-        if not abs(nearest.position - z) < 1e-3:
+    if uid not in places:
+        nearest = min(places, key=lambda each: abs(places[each] - z))
+        if not abs(places[nearest] - z) < 1e-3:
             raise InputError(path, f"outlines a nodule in the slice {uid or 'without UID'} at {z:g} mm; a slice of its series is needed")
-        uid = nearest.uid
+        uid = nearest
     edges = roi.findall("n:edgeMap", _SPACE)
     points = np.asarray([[int(edge.findtext(f"n:{name}", None, _SPACE)) for name in ("xCoord", "yCoord")] for edge in edges], int).reshape(-1, 2)
     return uid, roi.findtext("n:inclusion", "", _SPACE).strip().upper() == "TRUE", points

@@ -100,13 +100,7 @@ def _files(folder):
 
 def _lines(path) -> list[dict[str, Any]]:
     """The whole lines of a file, none where the first is no header."""
-    found = []
-    for line in path.read_text(errors="replace").splitlines(True):
-        try:
-            found.append(json.loads(line) if line.endswith("\n") else {})
-        except json.JSONDecodeError:
-            continue
-    found = [line for line in found if isinstance(line, dict) and line]
+    found = log.whole(path)
     return found if found and "header" in found[0] else []
 
 

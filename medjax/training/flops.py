@@ -5,18 +5,24 @@ import math
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-_PEAKS = {  # dense TFLOP/s in bfloat16, of the makers' data sheets
-    "H200": 989.4,
-    "H100 PCIe": 756.0,
-    "H100": 989.4,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "V100": 125.0,  # in float16
-    "TPU v6": 918.0,
+_PEAKS = {  # dense TFLOP/s in bfloat16 of one device, by its whole name: a part of a card, or one of another make, is not known by its beginning
+    "NVIDIA H200": 989.4,
+    "NVIDIA H100 80GB HBM3": 989.4,
+    "NVIDIA H100 PCIe": 756.0,
+    "NVIDIA A100-SXM4-40GB": 312.0,
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA A100-PCIE-40GB": 312.0,
+    "NVIDIA A100 80GB PCIe": 312.0,
+    "NVIDIA L40S": 362.0,
+    "TPU7x": 2307.0 / 2,  # JAX counts each of the two halves of a chip as a device
+    "TPU v6 lite": 918.0,
+    "TPU v6e": 918.0,
+    "TPU v5": 459.0,
     "TPU v5p": 459.0,
-    "TPU v5": 197.0,
+    "TPU v5 lite": 197.0,
+    "TPU v5e": 197.0,
     "TPU v4": 275.0,
-    "TPU v3": 123.0,
+    "TPU v3": 123.0 / 2,  # a device of JAX is a core, of which a chip has two
 }
 
 
@@ -39,9 +45,13 @@ def train_flops(loss_fn, params, key, batch) -> float:
 
 
 def peak_flops(device) -> float | None:
-    """Peak FLOP/s of a device in bfloat16, by the name that JAX gives it; None where it is not known, as for processors."""
-    kind = device.device_kind.replace("TPU7x", "TPU v7")
-    return next((1e12 * tera for name, tera in _PEAKS.items() if name in kind), None)
+    """Peak FLOP/s of a device in bfloat16, by the name that JAX gives it; None where it is not known, as for processors.
+
+    Reference:
+      The makers' data sheets; of TPUs https://docs.cloud.google.com/tpu/docs/tpu7x, /v5e, /v3 and their like, by chip.
+    """
+    tera = _PEAKS.get(device.device_kind)
+    return None if tera is None else 1e12 * tera
 
 
 def speed(num_images: int, flops: float, seconds: float, waited: float) -> dict[str, float]:

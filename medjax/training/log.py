@@ -13,24 +13,25 @@ def append(path, **record) -> None:
         file.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
 
 
+def whole(path) -> list[dict]:
+    """The records of `path` in their order, none where there is no file; a line that a kill cut short, or that is no object, is left out."""
+    if not Path(path).is_file():
+        return []
+    found = []
+    for line in Path(path).read_text(errors="replace").splitlines(keepends=True):
+        try:
+            found.append(json.loads(line) if line.endswith("\n") else None)
+        except json.JSONDecodeError:
+            continue
+    return [record for record in found if isinstance(record, dict)]
+
+
 def rewind(path, step: int) -> None:
     """Take from `path` what a run that goes on from `step` writes again: lines of later steps, and one that a kill cut short.
 
     Lines without a step (starts) stay. The file is replaced whole, or not touched.
     """
-    path = Path(path)
-    if not path.is_file():
-        return
-    text = path.read_text(errors="replace")
-    kept = [line for line in text.splitlines(keepends=True) if _step(line) <= step]
-    if "".join(kept) != text:
+    kept = "".join(f"{json.dumps(record)}\n" for record in whole(path) if record.get("step", 0) <= step)
+    if Path(path).is_file() and kept != Path(path).read_text(errors="replace"):
         with write_atomically(path) as temporary:
-            temporary.write_text("".join(kept))
-
-
-def _step(line) -> float:
-    """The step of a line, 0 without one, infinity where it is no whole line."""
-    try:
-        return json.loads(line).get("step", 0) if line.endswith("\n") else float("inf")
-    except (json.JSONDecodeError, AttributeError):
-        return float("inf")
+            temporary.write_text(kept)
