@@ -36,7 +36,7 @@ def root(square):
 
 
 def unit_magnitude(x, axes):
-    """x over its root mean square along `axes`, taken in single precision at least; zeros, and what is below 1e-4, are not blown up beyond 1e4 times."""
+    """x over its root mean square along `axes`, taken in single precision at least; what is below 1e-4, zeros too, is raised 1e4 times."""
     exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.mean(exact * exact, axes, keepdims=True)
     return (exact * lax.rsqrt(jnp.maximum(square, 1e-8))).astype(x.dtype)

@@ -34,11 +34,12 @@ def edm2_unet(
 
     No layer has a bias, a normalisation by groups or a learned scale. A weight of N inputs acts as
 
-    .. math:: y = \frac{w}{\lVert w \rVert} x \quad \text{for each feature, so that } \operatorname{E} y^2 = \operatorname{E} x^2 \text{ for inputs without correlation,}
+    .. math:: y = \frac{w}{\lVert w \rVert} x \quad \text{for each feature, so that } \operatorname{E} y^2 = \operatorname{E} x^2
 
-    SiLU, sums and concatenations are scaled to keep unit variance, the encoder divides each pixel by its magnitude, and attention compares
-    directions. Learned gains, all 0 at first, say how much a block heeds the noise level, and how large the output is. A channel of ones takes the
-    place of biases. Weights are named `mp_weight`, and are `[..., features]` with magnitude 1: `training/forced_normalisation.py` keeps them there.
+    for inputs that are not correlated. SiLU, sums and concatenations are scaled to keep unit variance, the encoder divides each pixel by its
+    magnitude, and attention compares directions. Learned gains, all 0 at first, say how much a block heeds the noise level, and how large the
+    output is. A channel of ones takes the place of biases. Weights are named `mp_weight`, and are `[..., features]` with magnitude 1:
+    `training/forced_normalisation.py` keeps them there.
 
     Args:
       channels: image channels c; 1 means images `[h, w]` without a channel axis.
