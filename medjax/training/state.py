@@ -128,7 +128,9 @@ def make_optimizer(
 
     Muon makes the update of each kernel nearly orthogonal as a matrix [everything that enters, features], and sizes it to a root mean square of
     half the learning rate. Measured on `ct_torso`, batches of 8, from scratch: its loss after 375 steps is 0.171, Adam's 0.243.
-    Weights of magnitude 1 (`forced_normalisation`) want a larger rate than others do: half of it is how far each feature turns in a step.
+    Weights of magnitude 1 (`forced_normalisation`) want larger rates, for half the rate is how far each feature turns in a step: a small `edm2_unet`
+    on random ellipses of 32 x 32, batches of 8, has a loss of 0.86, 0.65, 0.53 and 0.46 after 200 steps at 0.001, 0.006, 0.024 and 0.06, with Adam
+    at 0.012, the rate of its paper, 0.63.
 
     Reference:
       Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; sized as by Liu et al. (2025), https://arxiv.org/abs/2502.16982, eq. 4.
