@@ -35,6 +35,13 @@ def root(square):
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
+def unit_magnitude(x, axes):
+    """x over its root mean square along `axes`, taken in single precision at least; what is below 1e-4, zeros too, is raised 1e4 times."""
+    exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.mean(exact * exact, axes, keepdims=True)
+    return (exact * lax.rsqrt(jnp.maximum(square, 1e-8))).astype(x.dtype)
+
+
 def change(x, previous):
     """||x - previous|| / ||x|| over all leaves, the usual `Info.change`; where x is 0, ||previous||."""
     size = norm(x)

@@ -11,6 +11,7 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from medjax.linalg import norm
 from medjax.training.alternating import alternating
+from medjax.training.forced_normalisation import forced_normalisation
 from medjax.typing import Loss
 
 
@@ -127,6 +128,9 @@ def make_optimizer(
 
     Muon makes the update of each kernel nearly orthogonal as a matrix [everything that enters, features], and sizes it to a root mean square of
     half the learning rate. Measured on `ct_torso`, batches of 8, from scratch: its loss after 375 steps is 0.171, Adam's 0.243.
+    Weights of magnitude 1 (`forced_normalisation`) want larger rates, for half the rate is how far each feature turns in a step: a small `edm2_unet`
+    on random ellipses of 32 x 32, batches of 8, has a loss of 0.86, 0.65, 0.53 and 0.46 after 200 steps at 0.001, 0.006, 0.024 and 0.06, with Adam
+    at 0.012, the rate of its paper, 0.63.
 
     Reference:
       Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; sized as by Liu et al. (2025), https://arxiv.org/abs/2502.16982, eq. 4.
@@ -141,6 +145,6 @@ def make_optimizer(
         warmup, num = math.ceil(share * warmup_steps), math.ceil(share * num_steps)
         schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, max(num, warmup + 1), learning_rate / 100)
         optimizer = muon(schedule, adam_learning_rate=schedule, adam_b2=0.99, consistent_rms=0.5, muon_weight_dimension_numbers=as_matrices)
-        return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+        return forced_normalisation(optax.chain(optax.clip_by_global_norm(clip_norm), optimizer))
 
     return alternating({name: over(n / sum(turns.values())) for name, n in turns.items()}, turns) if turns else over(1)
