@@ -1,6 +1,5 @@
 """Methods over a set of images: python evaluate.py CONFIG [--num-images N] [--input FILE.npz --array NAME] [--output DIR] [--method NAME,NAME,...]
-[--num-samples K] [--seed S] [--sweep methods.NAME.FIELD=VALUE,VALUE,...] [--sweep-images N] [--sweep-array NAME] [--generate N]
-[--field.of.config VALUE].
+[--num-samples K] [--seed S] [--sweep methods.NAME.FIELD=VALUE,VALUE,...] [--sweep-images N] [--sweep-array NAME] [--field.of.config VALUE].
 
 Without an input the images are generated and were never trained on, or of the test part of the config's files; an input is an `.npz` with an array
 `[n, h, w]`, HU for CT. All are measured by the config's scanner, where files hold no data. The direct inverse and the config's baseline stand beside
@@ -16,9 +15,6 @@ and SIGINT end an evaluation after the cases it is in, with status 143 and 130. 
 kill, and ends at the same numbers, on other devices up to rounding. A folder that holds an unfinished evaluation of another config, other options,
 weights, input or versions is refused. A finished one is replaced: the same command starts anew. One that ended at a case that is not finite goes on
 by the same command, and is replaced by another.
-
-`--generate N` draws N images of the prior instead, of no scan, and judges them against those of training and held-out ones, whose row says what a
-perfect prior would get: `generation.json`, `generation.md`, `sheet.png`, and `nearest.png`, which shows whether training images are copied.
 """
 
 import json
@@ -36,7 +32,6 @@ from medjax.data.files import spread
 from medjax.data.read import read_stack
 from medjax.experiment.case import COLUMNS, case, checked_methods, explanation, troubles
 from medjax.experiment.command_line import parse, run, versions
-from medjax.experiment.judged import judge
 from medjax.experiment.ledger import begin, close, header
 from medjax.experiment.problem import example, fitted, opened, operator, phantom, simulator
 from medjax.experiment.reconstruct import loaded_weights
@@ -52,7 +47,7 @@ from medjax.report.table import markdown_table, method_table
 from medjax.training import cluster
 
 OPTIONS = {"input": "", "array": "", "num_images": 64, "output": "out/evaluate", "method": "", "num_samples": 0, "seed": 10_000}
-OPTIONS |= {"sweep": "", "sweep_images": 16, "sweep_array": "", "generate": 0}
+OPTIONS |= {"sweep": "", "sweep_images": 16, "sweep_array": ""}
 DIGITS = {"psnr": 2, "ssim": 3, "nmse": 4, "residual": 2}
 
 
@@ -60,8 +55,6 @@ def main(arguments):
     """Evaluate what the command line names."""
     cluster.join()
     options, config = parse(arguments, __doc__, OPTIONS)
-    if options.generate:
-        return judge(config, options, options.output)
     sweep = read_sweep(config, options.sweep) if options.sweep else None
     named, num_samples = checked_methods(config, ",".join(filter(None, (options.method, sweep and sweep.method))), options.num_samples)
     methods = tuple(dict.fromkeys((config.baseline, *named)))

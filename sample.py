@@ -1,5 +1,5 @@
 """Reconstruct a scan with its uncertainty: python sample.py [CONFIG] [--input FILE] [--output DIR] [--method NAME] [--num-samples N] [--seed S]
-[--slice N] [--modality ct|mri] [--array NAME] [--check-adjoint 1] [--history 1] [--generate N] [--field.of.config VALUE].
+[--slice N] [--modality ct|mri] [--array NAME] [--check-adjoint 1] [--history 1] [--field.of.config VALUE].
 
 The input is an image (.npy, .npz, .dcm, .nii, .nii.gz), which is measured by the config's scanner first, or measured data (.npz with `sinogram` and
 `angles`, or `kspace`); without one a phantom is generated. Without CONFIG the one of the input's modality is taken.
@@ -13,9 +13,6 @@ An input may be a folder, or a `.npz` whose `--array NAME` is `[n, h, w]`: each 
 `OUTPUT/NAME_0000`, which is there whole or not at all. The same command skips those that are there, so that it goes on after a stop and takes what is
 new; a folder of other settings is refused. Processes, which find each other as `medjax/training/cluster.py` says, share the inputs. What cannot be
 used is told in one line each. The status is 0 where all are there, 3 where some were skipped, 2 where nothing was tried.
-
-`--generate N` draws N images of the prior instead, of no scan, into `images.npz` and `sheet.png`; `--prior.label CLASS --prior.guidance W` asks for a
-class. SIGTERM ends it after a block of images, and the same command goes on from there.
 """
 
 import contextlib
@@ -38,7 +35,6 @@ from medjax.experiment.answers import answered, programs
 from medjax.experiment.assess import assess, calibration
 from medjax.experiment.batch import each, first_readable, inputs
 from medjax.experiment.command_line import parse, run, versions
-from medjax.experiment.generation import generate
 from medjax.experiment.ledger import header
 from medjax.experiment.problem import from_scan, unseen
 from medjax.experiment.reconstruct import checked_method, loaded_weights
@@ -52,8 +48,8 @@ from medjax.training import cluster
 CONFIGS = {"ct": "configs/ct_torso.py", "mri": "configs/mri_brain.py"}
 RESULTS = ("figure.png", "report.json", "reconstruction.npz")
 KINDS = {"dicom": ".dcm", "nifti": ".nii.gz"}
-OPTIONS = {"input": "", "output": "out/sample", "method": "", "num_samples": 0, "seed": -1, "slice": -1, "modality": "", "array": ""}
-OPTIONS |= {"check_adjoint": 0, "history": 0, "generate": 0}
+OPTIONS = {"input": "", "output": "out/sample", "method": "", "num_samples": 0, "seed": -1, "slice": -1, "modality": ""}
+OPTIONS |= {"array": "", "check_adjoint": 0, "history": 0}
 
 
 def main(arguments):
@@ -69,8 +65,6 @@ def main(arguments):
     options, config = parse(arguments, __doc__, OPTIONS, fitting_config)
     if options.modality not in ("", *CONFIGS):
         raise ConfigError(f"--modality is {options.modality!r}; one of {', '.join(CONFIGS)} is needed")
-    if options.generate:
-        return generate(config, options, options.output)
     if options.array and not options.input:
         raise ConfigError(f"--array is {options.array!r}; an --input with an array of this name is needed")
     many = _inputs(options) if _many(options) else {}

@@ -51,12 +51,13 @@ def main(arguments):
     with checkpoint.open_checkpoints(*kept) as manager:
         state, host, skipped = checkpoint.restore(manager, state)
     first = int(state.step)
-    _begin(output, config, work, state, skipped)
+    owed = host.get("owed", [])  # what a stop left no time for
+    _begin(output, config, work, state, skipped, bool(owed))
 
     gammas = [exponent(width) for width in settings.ema_widths]
     steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched, gammas)
     step, look = jax.jit(steps, donate_argnums=1, out_shardings=(shardings, everywhere)), _looker(output, work, source, over)
-    look(state.ema, first, host.get("owed", []))  # what a stop left no time for
+    look(state.ema, first, owed)
     stop = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.append(number))
@@ -144,11 +145,11 @@ def _prepare(output, config, method, params):
     cluster.agreed(0)
 
 
-def _begin(output, config, work, state, skipped):
+def _begin(output, config, work, state, skipped, owed):
     """What is written and said before the first step."""
     if not cluster.first():
         return
-    log.rewind(output / "log.jsonl", int(state.step))
+    log.rewind(output / "log.jsonl", int(state.step), owed)
     with write_atomically(output / "config.json") as path:
         Path(path).write_text(to_json(config) + "\n")
     device = jax.devices()[0].device_kind

@@ -4,8 +4,8 @@ Its images are of Kermany et al. (2018), https://doi.org/10.17632/rscbjbr9sj.2 (
 `train_label` and `train_subject`, and the same of `test`, in a `.npz` of the folder, split by patient; a tenth of the patients is for validation.
 
 python train.py configs/cxr_pneumonia.py --files.folder FOLDER
-python sample.py configs/cxr_pneumonia.py --files.folder FOLDER --generate 16 --prior.label bacterial --prior.guidance 1
-python evaluate.py configs/cxr_pneumonia.py --files.folder FOLDER --generate 364
+python generate.py configs/cxr_pneumonia.py --num-images 16 --prior.label bacterial --prior.guidance 1
+python generate.py configs/cxr_pneumonia.py --num-images 364 --judge 1 --files.folder FOLDER
 """
 
 from configs.ct_torso import samplers

@@ -26,14 +26,14 @@ def python(main, *arguments, cwd=ROOT):
 
 WORKER = """
 import contextlib, io, json, os, sys
-import sample, evaluate, train
+import sample, evaluate, generate, train
 from medjax.experiment.command_line import run
 replies = sys.stdout
 for line in sys.stdin:
     name, *arguments = json.loads(line)
     sys.argv, out, err = [name, *arguments], io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run({"sample.py": sample, "evaluate.py": evaluate, "train.py": train}[name].main)
+        status = run({"sample.py": sample, "evaluate.py": evaluate, "generate.py": generate, "train.py": train}[name].main)
     print(json.dumps([status, out.getvalue(), err.getvalue()]), file=replies, flush=True)
 """
 

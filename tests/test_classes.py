@@ -1,6 +1,7 @@
 """Priors that are told a class: from the labels of files to the images that are drawn."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ from mains import ROOT, share_programs, working
 
 from medjax import config as configs
 from medjax.config import Prior, Spec, Train, load
+from medjax.data.files import Files, Stored
 from medjax.data.scan import InputError
 from medjax.experiment import prior as priors
 from medjax.experiment.examples import images
+from medjax.experiment.judged import judged
 from medjax.experiment.problem import operator
 from medjax.networks.bfloat16 import bfloat16
 from medjax.networks.unet import unet
@@ -44,7 +47,7 @@ def folder(tmp_path_factory):
 def config(folder, **changes):
     """The chest X-ray config at 16 px, of two classes."""
     found = load(ROOT / "configs/cxr_pneumonia.py")
-    for name, value in OVERRIDES.items():
+    for name, value in (*OVERRIDES.items(), ("train.augment", "()")):
         found = override(found, name, value)
     return dataclasses.replace(found, files=Spec("stacks.files", {"folder": str(folder), "paths": ("two.npz",), "scale": 255.0}), **changes)
 
@@ -57,7 +60,6 @@ OVERRIDES = {
     "prior.network.multipliers": "(1,)",
     "prior.network.attention_levels": "()",
     "measure.operator.shape": "(16, 16)",
-    "train.augment": "()",
     "files.paths": "('two.npz',)",
 }
 
@@ -73,7 +75,7 @@ def test_a_label_reaches_the_output_and_none_is_any_class(wrap):
     assert np.array_equal(answer[-1], network.apply(params, x, jnp.float32(0.3)))
     assert min(np.abs(answer[a] - answer[b]).max() for a, b in ((-1, 0), (0, 1), (1, -1))) > 0.01
     plain = unet(**{**SMALL, "num_classes": 0})
-    with pytest.raises(ValueError, match="has no classes; num_classes is needed"):
+    with pytest.raises(ValueError, match="has no classes, got a label; num_classes of at least 1"):
         plain.init(jax.random.key(1), x, jnp.float32(0), 0)
 
 
@@ -137,7 +139,7 @@ def trained(folder, tmp_path_factory):
     words = [word for name, value in OVERRIDES.items() for word in (f"--{name}", value)] + ["--files.folder", str(folder)]
     output = tmp_path_factory.mktemp("trained")
     steps = {"num-steps": 120, "batch-size": 16, "warmup-steps": 10, "learning-rate": 0.01, "ema-decay": 0.9, "label-dropout": 0.3}
-    steps |= {"loss.mean-log-sigma": 1.5}  # levels at which the image does not tell its class
+    steps |= {"loss.mean-log-sigma": 1.5, "augment": "()"}  # levels at which the image does not tell its class
     steps = [word for name, value in steps.items() for word in (f"--train.{name}", str(value))]
     with working() as call:
         result = call("train.py", "configs/cxr_pneumonia.py", *words, *steps, "--output", output)
@@ -159,8 +161,8 @@ def test_generated_images_are_of_their_class_and_drawn_once(trained, tmp_path):
     """Each class in turn, or the one that is asked for; the same command draws nothing again, another one is refused."""
     call, words, _ = trained
 
-    def generate(*more):
-        return call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "6", "--output", tmp_path / "out", *more)
+    def generate(*more, num=6):
+        return call("generate.py", "configs/cxr_pneumonia.py", *words, "--num-images", num, "--output", tmp_path / "out", *more)
 
     result = generate()
     assert result.returncode == 0, result.stderr
@@ -169,18 +171,56 @@ def test_generated_images_are_of_their_class_and_drawn_once(trained, tmp_path):
     assert images.shape == (6, 16, 16) and labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert np.array_equal(images.mean((1, 2)) > 0.5, labels == 1) and (tmp_path / "out/sheet.png").stat().st_size > 1000
     assert len({image.tobytes() for image in images}) == 6
-    block = tmp_path / "out/blocks/0000000.npz"
+    block = tmp_path / "out/blocks/0000000_16.npz"
     before = block.stat().st_mtime_ns
     (tmp_path / "out/images.npz").unlink()
     assert generate().returncode == 0 and block.stat().st_mtime_ns == before
     with np.load(tmp_path / "out/images.npz") as found:
         assert np.array_equal(found["images"], images)
+    assert generate(num=20).returncode == 0 and block.stat().st_mtime_ns == before
+    with np.load(tmp_path / "out/images.npz") as found:
+        assert len(found["images"]) == 20 and np.array_equal(found["images"][:6], images)
     result = generate("--seed", "4")
     assert result.returncode == 2 and "holds results with another options.seed" in result.stderr
     asked = ["--prior.label", "bright", "--prior.guidance", "0.5", "--output", tmp_path / "bright"]
-    bright = call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "3", *asked)
+    bright = call("generate.py", "configs/cxr_pneumonia.py", *words, "--num-images", "3", *asked)
     assert bright.returncode == 0, bright.stderr
     with np.load(tmp_path / "bright/images.npz") as found:
         assert (found["images"].mean((1, 2)) > 0.5).all() and found["labels"].tolist() == [1, 1, 1]
-    result = call("sample.py", "configs/cxr_pneumonia.py", *words, "--generate", "-2")
+    result = call("generate.py", "configs/cxr_pneumonia.py", *words, "--num-images", "-2")
     assert result.returncode == 2 and "at least 1" in result.stderr
+
+
+def test_a_classifier_judges_images_by_its_own_name(trained, tmp_path):
+    """Trained by the one train loop; its measures bear its name, copies of the training set are seen, and sets that are too small said."""
+    call, words, _ = trained
+    steps = ["--classifier.train.num-steps", "40", "--classifier.train.warmup-steps", "5", "--classifier.train.batch-size", "8"]
+    steps += ["--classifier.train.augment", "()"]
+    small = ["--classifier.network.num_classes", "2", "--classifier.network.width", "8", "--classifier.network.multipliers", "(1, 2)"]
+    result = call("train.py", "configs/cxr_pneumonia.py", "--method", "classifier", *words, *small, *steps, "--output", tmp_path / "eye")
+    assert result.returncode == 0, result.stderr
+    log = [json.loads(line) for line in (tmp_path / "eye/log.jsonl").read_text().splitlines()]
+    assert [line for line in log if "validation_accuracy" in line][-1]["validation_accuracy"] == 1
+    result = call("train.py", "configs/cxr_pneumonia.py", "--method", "classifier", *words, "--train.num-steps", "4")
+    assert result.returncode == 2 and "--classifier.train.num_steps is needed" in result.stderr.replace("-steps", "_steps")
+    eye = [*small, "--classifier.checkpoint", str(tmp_path / "eye/weights.safetensors")]
+    result = call("generate.py", "configs/cxr_pneumonia.py", *words, *eye, "--num-images", "24", "--judge", "1", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "out/generation.json").read_text())
+    made, real = record["measures"]["generated"], record["measures"]["held out"]
+    assert real["label agreement by weights"] == 1 and made["label agreement by weights"] > 0.75  # after 120 steps of training
+    assert made["frechet distance by weights"] > 0 and "nearest distance of pixels" in made and (tmp_path / "out/nearest.png").is_file()
+    assert any("memorisation" in line and "held-out images" in line for line in record["left_out"])  # 8 are too few for a share of 0.05
+    assert (record["num_training"], record["num_held_out"]) == (28, 8)
+
+
+def test_copies_of_the_training_set_are_told(folder, monkeypatch):
+    """Half of the generated images are training images: their share is told, that of held-out images is what the quantile says."""
+    rng = np.random.default_rng(1)
+    real = [rng.normal(size=(n, 16, 16)).astype(np.float32) for n in (60, 40, 40)]
+    files = Files({"train": 60, "validation": 0, "test": 40}, lambda part, i: Stored(real[{"train": 0, "test": 1}[part]][i]))
+    found = dataclasses.replace(config(folder), prior=plain(config(folder).prior), classifier=None)
+    monkeypatch.setattr("medjax.experiment.judged.opened", lambda config, A: files)
+    measures = judged(found, 0)(np.concatenate([real[0][:20], real[2][:20]]), np.full(40, -1)).measures
+    assert 0.5 <= measures["generated"]["memorisation share of pixels"] <= 0.6 and measures["held out"]["memorisation share of pixels"] <= 0.05
+    assert measures["generated"]["memorisation z of pixels"] < -2 < measures["held out"]["memorisation z of pixels"]

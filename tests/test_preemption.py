@@ -112,5 +112,8 @@ def test_a_log_is_rewound(tmp_path):
     before = path.stat()
     log.rewind(path, 6)
     assert path.stat().st_ino == before.st_ino
+    log.append(path, step=6, loss=2.0)
+    log.rewind(path, 6, owed=True)  # a run that paid what was owed at 6, and was killed before it saved that, pays again
+    assert [record for record in log.whole(path) if "validation_loss" in record] == [] and log.whole(path)[-1]["loss"] == 2.0
     log.rewind(tmp_path / "none.jsonl", 0)
     assert log.whole(tmp_path / "none.jsonl") == [] and not (tmp_path / "none.jsonl").exists()

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "medjax").rglob("*.py"))
-MAINS = [ROOT / name for name in ("train.py", "sample.py", "evaluate.py")]
+MAINS = [ROOT / name for name in ("train.py", "sample.py", "evaluate.py", "generate.py")]
 
 LAYER_2 = {"operators", "physics", "phantoms", "functionals", "networks", "metrics"}
 LAYER_3 = {"solvers", "diffusion", "samplers", "guides"}

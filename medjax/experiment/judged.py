@@ -1,8 +1,8 @@
 """Images of the prior alone, judged against those that it was trained on and those that were held out."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +11,12 @@ import numpy as np
 from medjax import config as configs
 from medjax.config import Config
 from medjax.data.files import batch, spread
-from medjax.experiment.command_line import located, versions
-from medjax.experiment.generation import displayed, prior_weights, watched
-from medjax.experiment.ledger import header
+from medjax.experiment.command_line import located
 from medjax.experiment.problem import encoded, opened, operator, phantom
-from medjax.experiment.record import to_json
 from medjax.experiment.sweep import evaluation_key
 from medjax.metrics.generation_scores import generation_scores
 from medjax.metrics.memorisation import memorisation
 from medjax.metrics.spatial_features import spatial_features
-from medjax.report.atomic import prepare_folder, write_atomically
-from medjax.report.figure import sheet
-from medjax.report.table import markdown_table, method_table
-from medjax.training import cluster
 from medjax.training.weights import load_weights
 
 _REAL = 5000
@@ -40,32 +33,49 @@ class Seen(NamedTuple):
     probabilities: np.ndarray
 
 
-def judge(config: Config, options, output) -> int:
-    """Draw `options.generate` images into `output` and judge them: `generation.json`, `generation.md`, `sheet.png`, `nearest.png`.
+class Judged(NamedTuple):
+    """What `judged` gives.
+
+    measures: "generated" and "held out" -> name of a measure, with the network whose features it is of -> value.
+    left_out: why some are missing, a line each.
+    nearest: `[k]` generated images that are nearest to training images, and `neighbours` `[k]` those.
+    num_training, num_held_out: images that they were held against.
+    """
+
+    measures: dict[str, dict[str, float]]
+    left_out: list[str]
+    nearest: np.ndarray
+    neighbours: np.ndarray
+    num_training: int
+    num_held_out: int
+
+
+def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judged]:
+    """`(images, labels) -> Judged`, of images as networks see them, held against the training images and the held-out ones of the config.
 
     Everything is told of held-out images, too, in place of the generated ones: what a perfect prior would get from as many. Features are those of the
     config's classifier, whose name each measure bears; without one there are distances of pixels alone.
 
-    Returns:
-      The status of `evaluate.py`.
+    Args:
+      config: whose files, or phantom, are real.
+      seed: of real images where they are generated, too.
 
     Raises:
-      ConfigError: for less than 2 images.
-      ValueError: as `generated`, and for weights of the classifier that are missing or of another network.
+      ValueError: for weights of the classifier that are missing or of another network.
     """
-    num, output = options.generate, prepare_folder(output)
-    if num < 2:
-        raise configs.ConfigError(f"--generate is {num}; at least 2 images to judge are needed")
-    weights, look = prior_weights(config), _classifier(config)
-    (training, _), (held_out, known) = _real(config, "train", num, options.seed), _real(config, "test", num, options.seed)
-    made = watched(config, weights, num, options.seed, output, header(config, vars(options), weights))
-    if made.stopped:
-        return 128 + made.stopped
-    if cluster.first():
-        sets = {"generated": (made.images, made.labels), "held out": (held_out, known)}
+    look = _classifier(config)
+
+    def judge(images, labels):
+        (training, _), (held_out, known) = (_real(config, part, len(images), seed) for part in ("train", "test"))
+        nearest = memorisation(images, held_out, training, num_nearest=1, quantile=0.5)
+        first = np.argsort(nearest.distances)[:_PAIRS]
+        sets = {"generated": (images, labels), "held out": (held_out, known)}
         found = {name: _scores(each, labels, training, held_out, look) for name, (each, labels) in sets.items()}
-        _write(output, config, options, made, training, held_out, found)
-    return 0
+        measures = {name: {_named(config, measure): value for measure, value in scores.items()} for name, (scores, _) in found.items()}
+        left_out = [f"{name}, {_named(config, measure)}: {why}" for name, (_, reasons) in found.items() for measure, why in reasons.items()]
+        return Judged(measures, left_out, images[first], training[nearest.indices[first]], len(training), len(held_out))
+
+    return judge
 
 
 def _real(config, part, num, seed):
@@ -125,28 +135,3 @@ def _named(config, name: str) -> str:
         return name.replace("_", " ")
     name = {"inception_score": "classifier score", "inception_score_deviation": "classifier score, deviation"}.get(name, name)
     return f"{name.replace('_', ' ')} by {Path(config.classifier.checkpoint).stem}"
-
-
-def _write(output, config, options, made, training, held_out, found):
-    """All files, and the table on the terminal."""
-    names = list(dict.fromkeys(name for scores, _ in found.values() for name in scores))
-    rows = {_named(config, name): [scores.get(name) for scores, _ in found.values()] for name in names}
-    left_out = {f"{which}: {name}": why for which, (_, reasons) in found.items() for name, why in reasons.items()}
-    record: dict[str, Any] = {"num_images": len(made.images), "num_training": len(training), "num_held_out": len(held_out), "seconds": made.seconds}
-    record |= {which: {_named(config, name): value for name, value in scores.items()} for which, (scores, _) in found.items()}
-    record |= {"left_out": left_out, "options": vars(options), "versions": versions(), "config": json.loads(to_json(config))}
-    with write_atomically(output / "generation.json") as path:
-        Path(path).write_text(json.dumps(record, indent=1, default=str) + "\n")
-    line = f"{len(made.images)} generated images, {len(training)} of training and {len(held_out)} held out; {made.seconds:.0f} s"
-    unit = configs.build(config.prior.units).name
-    with write_atomically(output / "generation.md") as path:
-        text = "".join(f"\n\nLeft out, {name}: {why}." for name, why in left_out.items())
-        Path(path).write_text(f"# {config.name}, generated images\n\n{markdown_table(rows, list(found), 'measure')}\n\n{line}.{text}\n")
-    nearest = memorisation(made.images, held_out, training, num_nearest=1)
-    which = np.argsort(nearest.distances)[:_PAIRS]
-    pairs = np.concatenate([displayed(config, made.images[which]), displayed(config, training[nearest.indices[which]])])
-    sheet(output / "sheet.png", displayed(config, made.images[:64]), unit=unit, title=f"{config.name}, generated")
-    sheet(output / "nearest.png", pairs, unit=unit, title=f"{len(which)} generated images nearest to training images, then those")
-    method_table(rows, list(found), "measure")
-    print(line, *(f"left out, {name}: {why}" for name, why in left_out.items()), sep="\n")
-    print(f"table: {output / 'generation.md'}   record: {output / 'generation.json'}   images beside the nearest: {output / 'nearest.png'}")

@@ -9,6 +9,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from medjax.networks.conv3x3 import Conv3x3
+from medjax.networks.inputs import class_of, folded, unfolded
 
 
 def unet(
@@ -65,22 +66,11 @@ class UNet(nn.Module):
     remat: bool = False
     num_classes: int = 0
 
-    def check(self, shape):
-        """ValueError if an image of `shape` does not fit."""
-        side = self.patch * 2 ** (len(self.multipliers) - 1)
-        want = 2 if self.channels == 1 else 3
-        if len(shape) != want or (want == 3 and shape[2] != self.channels):
-            wanted = "[h, w]" if self.channels == 1 else f"[h, w, {self.channels}]"
-            raise ValueError(f"the network takes images {wanted}, got {list(shape)}")
-        if shape[0] % side or shape[1] % side:
-            raise ValueError(f"the network takes images with sides divisible by {side}, got {list(shape)}")
-
     @nn.compact
     def __call__(self, x, noise, label=None):
         """x `[h, w]` or `[h, w, c]`, noise scalar, label scalar from -1."""
-        self.check(x.shape)
-        shape, p = x.shape, self.patch
-        h = rearrange(x if x.ndim == 3 else x[..., None], "(h p) (w q) c -> h w (p q c)", p=p, q=p)
+        h = folded(x, self.channels, self.patch, self.patch * 2 ** (len(self.multipliers) - 1))
+        label = class_of(label, self.num_classes)
         kind, count = nn.remat(ResidualBlock) if self.remat else ResidualBlock, itertools.count()
 
         def block(features, attend):
@@ -89,8 +79,6 @@ class UNet(nn.Module):
         embedding = NoiseEmbedding(4 * self.width)(noise)
         if self.num_classes:
             embedding = embedding + ClassEmbedding(self.num_classes, 4 * self.width)(label).astype(embedding.dtype)
-        elif label is not None:
-            raise ValueError("the network was given a label, but has no classes; num_classes is needed")
         h = Conv3x3(self.width, name="stem")(h)
         skips = [h]
         for level, multiplier in enumerate(self.multipliers):
@@ -111,8 +99,8 @@ class UNet(nn.Module):
                 h = nn.Dense(4 * self.width * self.multipliers[level - 1])(h)
                 h = rearrange(h, "h w (p q c) -> (h p) (w q) c", p=2, q=2)
         h = nn.silu(GroupNorm()(h))
-        h = Conv3x3(p * p * self.channels, nn.initializers.zeros, name="head")(h)
-        return rearrange(h, "h w (p q c) -> (h p) (w q) c", p=p, q=p).reshape(shape)
+        h = Conv3x3(self.patch**2 * self.channels, nn.initializers.zeros, name="head")(h)
+        return unfolded(h, self.patch, x.shape)
 
 
 class NoiseEmbedding(nn.Module):
@@ -131,16 +119,16 @@ class NoiseEmbedding(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    """Class from 0 -> `[features]`; -1 or None is a row of its own, for any class."""
+    """Class from 0 -> `[features]`; -1 is a row of its own, for any class."""
 
     num_classes: int
     features: int
 
     @nn.compact
     def __call__(self, label):
-        """label: integer scalar or None."""
+        """label: integer scalar from -1."""
         table = self.param("table", nn.initializers.normal(0.02), (self.num_classes + 1, self.features))
-        return table[0 if label is None else jnp.asarray(label) + 1]
+        return table[label + 1]
 
 
 class GroupNorm(nn.Module):

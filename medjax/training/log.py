@@ -26,12 +26,18 @@ def whole(path) -> list[dict]:
     return [record for record in found if isinstance(record, dict)]
 
 
-def rewind(path, step: int) -> None:
+def rewind(path, step: int, owed: bool = False) -> None:
     """Take from `path` what a run that goes on from `step` writes again: lines of later steps, and one that a kill cut short.
 
-    Lines without a step (starts) stay. The file is replaced whole, or not touched.
+    Where the checkpoint says that what there was to see at its step is still owed, lines of it without a loss are of a run that paid and was killed
+    before it could save that: they come again, too. Lines without a step (starts) stay. The file is replaced whole, or not touched.
     """
-    kept = "".join(f"{json.dumps(record)}\n" for record in whole(path) if record.get("step", 0) <= step)
+
+    def stays(record):
+        at = record.get("step", -1)
+        return at < step or (at == step and not (owed and "loss" not in record))
+
+    kept = "".join(f"{json.dumps(record)}\n" for record in whole(path) if stays(record))
     if Path(path).is_file() and kept != Path(path).read_text(errors="replace"):
         with write_atomically(path) as temporary:
             temporary.write_text(kept)
