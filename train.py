@@ -2,7 +2,7 @@
 
 Without a method the config's prior is trained, from images alone; a method is one of the config's learned reconstructions, or `classifier`.
 Runs on from the last checkpoint in the output folder. Writes there `config.json`, `log.jsonl`, `checkpoints/`, `sheets/*.png` and
-`weights.safetensors`, the averaged weights that `sample.py` reads.
+`weights.safetensors`, the averaged weights that `sample.py` reads, with `card.md`, what is to be known of them.
 
 SIGTERM and SIGINT end it after the step it is in, saved, with status 143 and 130. The same command goes on from there, after a kill from the last
 checkpoint, and ends at the same weights, on other devices up to rounding. Each batch is spread over all devices of all processes, which find each
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from medjax.experiment.card import card
 from medjax.experiment.command_line import located, parse, run, versions
 from medjax.experiment.record import of_training, to_json
 from medjax.experiment.task import field as field_of
@@ -113,7 +114,10 @@ def main(arguments):
                 return 128 + stopping
         checkpoint.finish(manager)
     if cluster.first():
-        print(f"weights: {output / 'weights.safetensors'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        with write_atomically(output / "card.md") as path:
+            Path(path).write_text(card(config, work, arguments, num_params, output / "weights.safetensors"))
+        print(f"weights: {output / 'weights.safetensors'}   card: {output / 'card.md'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
     return 0
 
 

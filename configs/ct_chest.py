@@ -58,5 +58,6 @@ def get_config() -> Config:
         direct=Spec("fbp", {"window": "hann"}),
         methods={"tv": Solve(Spec("tv_reconstruction", {"strength": 4.5, "nonnegative": True}), num_steps=300)} | {n: known[n] for n in names},
         method="mmps",
+        about="CT of TCGA-LUAD (34 people) and LIDC-IDRI (1 person), The Cancer Imaging Archive, CC BY 3.0",
         files=Spec("stacks.files", {"folder": "data", "paths": ("ct_chest_tcia_256.npz", "ct_lidc_volume.npz:slices256"), "lowest": AIR}),
     )

@@ -52,6 +52,7 @@ def get_config() -> Config:
         direct=Spec("wiener", {"noise_to_signal": 0.02}),
         methods=methods,
         method="mmps",
+        about="chest X-rays of children, Guangzhou Women and Children's Medical Center, Kermany et al. (2018), doi:10.17632/rscbjbr9sj.2, CC BY 4.0",
         files=Spec("stacks.files", {"folder": "data", "paths": ("cxr_pneumonia_128.npz",), "scale": 255.0}),
         classifier=Classifier(
             network=Spec("image_classifier", {"num_classes": len(classes), "width": 16}),

@@ -228,6 +228,7 @@ class Config:
     baseline: the one that every answer is shown beside, a `Solve`.
     files: function that returns the `Files` to train and evaluate on, in place of what `prior.data` generates.
     classifier: of those files, None for none.
+    about: whose images are learned from and under which licence, for the card of the weights.
     """
 
     name: str
@@ -242,6 +243,7 @@ class Config:
     seed: int = 0
     files: Spec | None = None
     classifier: Classifier | None = None
+    about: str = ""
 
 
 def nearest(name: str, names) -> str:

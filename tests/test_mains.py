@@ -1,5 +1,6 @@
 """The three mains from end to end on the debug experiment, and one clear line for each bad input."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -57,6 +58,9 @@ def test_training_goes_on_and_records(trained):
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < losses[0] and np.isfinite(lines[-1]["validation_loss"])
     assert (trained / "weights.safetensors").stat().st_size > 10_000
+    card = (trained / "card.md").read_text()
+    assert hashlib.sha256((trained / "weights.safetensors").read_bytes()).hexdigest() in card and "generated, no image of a person" in card
+    assert "| steps | 60 of 4, 240 images in all |" in card and "train.py configs/debug.py --output" in card and "validation loss" in card
     assert json.loads((trained / "config.json").read_text())["name"] == "debug"
     assert (trained / "sheets" / "0000060.png").stat().st_size > 5_000
     assert lines[0]["versions"]["jax"]

@@ -33,6 +33,7 @@ class Task(NamedTuple):
     batched: what of a batch has the examples on its first axis, as `train_step` takes it.
     show: `(params, source) -> (images [n, h, w], told)`, likewise: a sheet and scalars for the log.
     unit: of the images.
+    network: that is trained.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     batched: Any
     show: Callable
     unit: str
+    network: configs.Spec
 
 
 def task(config: configs.Config, method: str) -> Task:
@@ -84,6 +86,7 @@ def task(config: configs.Config, method: str) -> Task:
         Examples._make((False, True, True, True)),
         lambda params, source: shown(params, source[0], unseen(source)),
         units.name,
+        settings.reconstruction,
     )
 
 
@@ -127,7 +130,7 @@ def _prior_task(config):
     def initialise(key):
         return priors.initialise(prior, key)
 
-    return Task(config.name, settings, (), initialise, priors.loss(prior, settings.loss), *streams, True, show, units.name)
+    return Task(config.name, settings, (), initialise, priors.loss(prior, settings.loss), *streams, True, show, units.name, prior.network)
 
 
 def _classifier_task(config, settings):
@@ -156,4 +159,5 @@ def _classifier_task(config, settings):
         True,
         shown,
         units.name,
+        settings.network,
     )
