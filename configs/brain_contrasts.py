@@ -37,7 +37,7 @@ def get_config() -> Config:
     return dataclasses.replace(
         base,
         name="brain_contrasts",
-        prior=dataclasses.replace(base.prior, sigma_data=0.2, mean=0.0, checkpoint="checkpoints/brain_contrasts.safetensors"),
+        prior=dataclasses.replace(base.prior, sigma_data=0.23, mean=0.0, checkpoint="checkpoints/brain_contrasts.safetensors"),
         train=dataclasses.replace(base.train, num_steps=12_000, augment=changes),
         files=Spec("label_maps.files", maps),
     )
