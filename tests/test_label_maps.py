@@ -31,7 +31,7 @@ def saved(folder, name="maps.npz", **arrays):
 
 def test_images_are_of_part_and_index_alone(tmp_path):
     """The same from another opening, in another order and from threads; other parts, indices and seeds give others."""
-    where = saved(tmp_path, train_label=np.stack([head(seed=i) for i in range(4)]), test_label=head(seed=9)[None], train_subject=np.arange(4))
+    where = saved(tmp_path, train_label=np.stack([head(seed=i) for i in range(4)]), test_label=head()[None], train_subject=np.arange(4))
     options = {"size": 32, "contrasts": 3, "planes": ("axial", "coronal"), "brain": (1, 4)}
     first, again = label_maps.files(*where, **options), label_maps.files(*where, **options)
     assert first.num == again.num and first.num["train"] % 3 == 0 and min(first.num.values()) > 0
@@ -117,6 +117,11 @@ def test_nifti_by_its_affine(tmp_path):
     wanted[8:10, 17], wanted[8:10, 16] = 2035, (2035 + 17) / 2  # the patient's left is on the right
     np.testing.assert_array_equal(found.read("train", 5).image, wanted)
     assert gaps == [(2, 1.5)]
+    share = 32 * 16 * 2 / 4 / 400  # of voxels of 2 mm^2 in pixels of 4
+    told = functools.partial(label_maps.files, str(tmp_path), (), 20, pixel_size=2.0, brain=(1, 9999), validation=0, test=0)
+    assert told(least=share).num["train"] == 10
+    with pytest.raises(InputError, match="none of the axial slices"):
+        told(least=share + 1e-3)
     nibabel.save(nibabel.Nifti1Image(np.full((20, 20, 20), 1.5, np.float32), np.eye(4)), tmp_path / "b.nii.gz")
     with pytest.raises(InputError, match=r"b.nii.gz: volume has values from 1.5 to 1.5; whole numbers from 0 to 65535 are needed"):
         label_maps.files(str(tmp_path))
@@ -171,16 +176,20 @@ def test_bias_is_smooth_and_of_its_strength():
 def test_blur_is_partial_volume():
     """A plane between slices and one between pixels mix their labels by the Gaussian; the total of a spot stays."""
     labels = np.zeros((3, 40, 40), np.uint8)
-    labels[2] = 1
-    labels[1, :, 20:] = 1
+    labels[2, 10:] = 1
+    labels[1, 10:, 20:] = 1
+    labels[0, 30:] = 1
     sigma, gap = 0.8, 1.5
     image = FLAT(np.random.default_rng(0), labels, gap=gap, blur=(sigma, sigma))
     above = np.exp(-((gap / sigma) ** 2) / 2)
     middle = 1 / (1 + 2 * above)
-    kernel = np.exp(-((np.arange(-2, 3) / sigma) ** 2) / 2)  # 3 sigma, as the filter is cut off
-    edge = np.cumsum(kernel / kernel.sum())  # of the step at 18 to 22
-    v = above * middle + middle * np.concatenate([np.zeros(18), edge, np.ones(17)])
-    np.testing.assert_allclose(image[20], (v - v.min()) / np.ptp(v), atol=1e-6)
+    kernel = np.exp(-((np.arange(-2, 3) / sigma) ** 2) / 2)  # the filter ends at 3 sigma
+    edge = np.concatenate([np.zeros(18), np.cumsum(kernel / kernel.sum()), np.ones(17)])  # of the step at 20
+    np.testing.assert_allclose(image[20], middle * (above + edge), atol=1e-6)
+    np.testing.assert_allclose(image[35], middle * (2 * above + edge), atol=1e-6)
+    wide = FLAT(np.random.default_rng(0), labels, 2, gap, blur=(sigma / 2, sigma / 2))  # as many labels, half as many pixels, twice as far apart
+    assert wide.shape == (20, 20)
+    np.testing.assert_allclose(np.diff(wide[10]) / np.ptp(wide[10]), np.diff(edge.reshape(20, 2).mean(1)), atol=1e-6)
     spots = np.zeros((1, 40, 40), np.uint8)
     spots[0, 20:22, 20:22] = 1
     image = FLAT(np.random.default_rng(0), spots, fine=2)

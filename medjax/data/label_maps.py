@@ -101,14 +101,13 @@ def _arrays(folder, paths, values, brain, validation):
             if len(labels.shape) != 4 or labels.dtype.kind not in "iu" or 0 in labels.shape:
                 raise InputError(path, f"{part}_label has shape {list(labels.shape)} of {labels.dtype}; whole numbers [n, x, y, z] are needed")
             if subjects is not None and subjects.shape != labels.shape[:1]:
-                raise InputError(path, f"{part}_subject has shape {list(subjects.shape)}; one entry for each of {len(labels)} volumes is needed")
-            whom = [f"of its own {part} {i}" for i in range(len(labels))] if subjects is None else np.asarray(subjects).astype(str)
+                raise InputError(path, f"{part}_subject has shape {list(subjects.shape)}; one entry for each of {labels.shape[0]} volumes is needed")
+            whom = [f"of its own {part} {i}" for i in range(labels.shape[0])] if subjects is None else np.asarray(subjects).astype(str)
             for i, one in enumerate(whom):
                 volume = np.asarray(labels[i])
-                if len(values) and not 0 <= volume.min() <= volume.max() < len(values):
-                    raise InputError(
-                        path, f"{part}_label {i} has indices from {volume.min()} to {volume.max()}; those of {len(values)} `values` are needed"
-                    )
+                low, high = volume.min(), volume.max()
+                if len(values) and not 0 <= low <= high < len(values):
+                    raise InputError(path, f"{part}_label {i} has indices from {low} to {high}; those of {len(values)} `values` are needed")
                 volume = values[volume] if len(values) else volume
                 found[part].append(_volume(path, f"{part}_label {i}", volume, np.ones(3), f"{name} {one}", brain))
     if not found["train"]:

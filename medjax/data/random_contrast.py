@@ -57,13 +57,14 @@ def random_contrast(
             raise ValueError(f"{name} is {low} to {high}; numbers from 0, the first no larger than the second, are needed")
     mean, deviation = laws(rng, int(labels.max()) + 1, classes, means, deviations, background).astype(np.float32).T
     v = _blurred(mean[labels] + deviation[labels] * rng.standard_normal(labels.shape, np.float32), rng.uniform(*blur), fine, gap)
-    v = v.reshape(v.shape[0] // fine, fine, v.shape[1] // fine, fine).mean((1, 3))
-    v = np.maximum(v * np.exp(np.float32(rng.uniform(0, bias)) * smooth(rng, *v.shape)), 0)
+    h, w = (side // fine for side in labels.shape[1:])
+    v = v.reshape(h, fine, w, fine).mean((1, 3))
+    v = np.maximum(v * np.exp(np.float32(rng.uniform(0, bias)) * smooth(rng, h, w)), 0)
     low, high = v.min(), v.max()
     x = ((v - low) / max(high - low, np.finfo(np.float32).tiny)) ** np.float32(np.exp(gamma * rng.standard_normal()))
     if not phase:
         return x
-    angle = np.float32(phase) * smooth(rng, *x.shape) + np.float32(rng.uniform(0, 2 * np.pi))
+    angle = np.float32(phase) * smooth(rng, h, w) + np.float32(rng.uniform(0, 2 * np.pi))
     return x * np.exp(np.complex64(1j) * angle)
 
 
