@@ -42,7 +42,7 @@ def random_contrast(
       `[h / fine, w / fine]`, float32 in [0, 1], or complex64 of such magnitudes.
 
     Raises:
-      ValueError: for labels of another shape, ranges that are not from low to high, and negative numbers.
+      ValueError: for labels of another shape, ranges that are not from low to high, negative numbers, and classes as `laws` refuses them.
 
     Reference:
       Billot et al. (2023), SynthSeg: segmentation of brain MRI scans of any contrast and resolution without retraining, Medical Image Analysis 86,
