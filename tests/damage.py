@@ -122,6 +122,7 @@ def numpy_files(folder: Path, rng):
         "kspace": {"kspace": npy(kspace), "mask": npy(np.ones(kspace.shape)), "sigma": npy(np.array(0.1))},
         "stack": {"images": npy(stack)},
         "parts": parts,
+        "maps": {"train_label": npy(rng.integers(0, 9, (3, 16, 17, 20)).astype(np.uint8)), "train_subject": npy(np.array(["a", "b", "c"]))},
     }
     bomb, zeros = Bomb(folder / "exploded"), np.zeros((1 << 27,), np.uint8)
     objects, pickled = npy(np.array([bomb] * 20, object), pickled=True), pickle.dumps(bomb)

@@ -29,7 +29,7 @@ def watch(event, arguments):
 
 def readers(path):
     """name -> a function that reads the file or its folder and gives numbers."""
-    from medjax.data import chest_xray, dicom_series, nifti_volumes, stacks
+    from medjax.data import chest_xray, dicom_series, label_maps, nifti_volumes, stacks
     from medjax.data.fastmri import cropped_images, fastmri
     from medjax.data.hdf5_slices import num_slices
     from medjax.data.inspect import inspect
@@ -60,6 +60,8 @@ def readers(path):
         "dicom_series of CT": lambda: first(dicom_series.files(folder, 32, "ct", validation=0, test=0)),
         "dicom_series of MR": lambda: first(dicom_series.files(folder, 32, "mri", validation=0, test=0)),
         **{f"nifti_volumes {i}": lambda i=i: first(nifti_volumes.files(folder, 32, i, validation=0, test=0)) for i in range(3)},
+        "label_maps": lambda: first(label_maps.files(folder, (path.name,), 32)),
+        "label_maps of NIfTI": lambda: first(label_maps.files(folder, (), 32, validation=0, test=0)),
         "fastmri": lambda: fastmri(path, 0)._replace(attributes={}),
         "image of fastmri": lambda: cropped_images(path, fastmri(path, num_slices(path, "kspace") // 2)),
         "images of fastmri": lambda: cropped_images(path, fastmri(path, 0), several=True),

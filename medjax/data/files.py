@@ -79,6 +79,22 @@ def parted(subjects, validation: float, test: float) -> dict[str, np.ndarray]:
     return {part: np.flatnonzero((which >= first) & (which < last)) for part, first, last in bounds}
 
 
+def disjoint(path, subjects: dict[str, set[str]]) -> None:
+    """See that no subject is in two parts.
+
+    Args:
+      path: the files, for the message.
+      subjects: part -> those in it.
+
+    Raises:
+      InputError: where one is.
+    """
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        both = sorted(subjects[one] & subjects[other])
+        if both:
+            raise InputError(path, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed")
+
+
 def _num(total: int, share: float) -> int:
     """How many of the subjects a share is, one at least where there are two."""
     return 0 if share == 0 or total < 2 else max(1, round(share * total))

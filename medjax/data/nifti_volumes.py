@@ -48,7 +48,7 @@ def files(folder: str, size: int = 256, axis: int = 2, modality: str = "", patte
         logging.getLogger(__name__).warning("%d volumes are left out, %s", len(skipped), skipped[0])
     paths = list(volumes)
     places = [(v, i) for v, path in enumerate(paths) for i in range(volumes[path][axis])]
-    parts = parted([_subject(Path(folder), paths[v]) for v, _ in places], validation, test)
+    parts = parted([subject_of(folder, paths[v]) for v, _ in places], validation, test)
 
     @functools.cache
     def scale(v):
@@ -92,7 +92,7 @@ def _image(path, index, axis):
     return checked_slice(path, "image", image), sizes
 
 
-def _subject(folder, path) -> str:
-    """Whom a file is of: the first label of BIDS on the way to it, else its name."""
+def subject_of(folder, path: Path) -> str:
+    """Whom a file below a folder is of: the first label of BIDS on the way to it, else its name."""
     labels = (_SUBJECT.match(part) for part in (path.name, *path.relative_to(folder).parts))
     return next((label.group() for label in labels if label), re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.data.arrays import load_arrays
-from medjax.data.files import PARTS, Files, Stored, parted
+from medjax.data.files import PARTS, Files, Stored, disjoint, parted
 from medjax.data.scan import SMALLEST, InputError, checked_numbers, reason
 
 _BESIDE = ("label", "subject", "data")
@@ -41,7 +41,7 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
             found[part].append(stack)
     if not found["train"]:
         raise InputError(folder, f"{', '.join(paths)} hold no train_image; images to train on are needed")
-    _disjoint(folder, found)
+    disjoint(folder, {part: {str(one) for stack in stacks if stack["told"] for one in stack["subject"]} for part, stacks in found.items()})
     places = {part: [(stack, i) for stack in stacks for i in range(len(stack["image"]))] for part, stacks in found.items()}
     if not places["validation"] and validation:
         split = [(stack, parted(stack["subject"], validation if stack["told"] else 0, 0)) for stack in found["train"]]
@@ -118,14 +118,3 @@ def _checked(path, name, arrays):
             raise InputError(path, f"the labels of {name} are {labels.dtype} {list(labels.shape)}; whole numbers from 0, [n], are needed")
     subject = np.asarray(arrays.get("subject", np.zeros(len(image), int))).astype(str)
     return arrays | {"path": path, "name": name, "told": "subject" in arrays, "subject": np.array([f"{path.name} {one}" for one in subject])}
-
-
-def _disjoint(folder, found):
-    """InputError where a subject is in two parts."""
-    subjects = {part: {str(one) for stack in stacks if stack["told"] for one in stack["subject"]} for part, stacks in found.items()}
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        both = sorted(subjects[one] & subjects[other])
-        if both:
-            raise InputError(
-                folder, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed"
-            )
