@@ -5,6 +5,9 @@ gradient, clipping, Adam and the moving average. PyTorch has the same layers, we
 of it. Before the race both are given one noisy batch, and their gradients are compared (`gap`). `x` is how many times faster medjax is, the median
 over neighbours.
 
+`scaling`: images a second on 1, 2, 4, 8 of the devices that there are, as many images on each, weights a copy on each and in shards; `efficiency` is
+the speed over that of so many single devices. Devices that share one processor (XLA_FLAGS=--xla_force_host_platform_device_count=8) share its speed.
+
 `accelerator`: on one, the share of its peak that a step of a U-Net of 256 px reaches in bfloat16 (model FLOP utilisation), by batch size.
 """
 
@@ -25,6 +28,7 @@ from medjax.diffusion.edm import edm  # noqa: E402
 from medjax.diffusion.score_matching import score_matching  # noqa: E402
 from medjax.networks.bfloat16 import bfloat16  # noqa: E402
 from medjax.networks.unet import unet  # noqa: E402
+from medjax.training import mesh  # noqa: E402
 from medjax.training.flops import peak_flops, train_flops  # noqa: E402
 from medjax.training.state import initial_state, train_step  # noqa: E402
 
@@ -204,6 +208,33 @@ def prior(threads=2):
     return rows
 
 
+def scaling():
+    """Rows by number of devices."""
+    rows, alone = [], 0.0
+    real = peak_flops(jax.devices()[0]) is not None
+    size, options, dtype, each = (256, LARGE, "bfloat16", 32) if real else (*NETWORKS["small, 64 px"], None, 2)
+    _, params, loss_fn, optimizer = prepared(size, options, dtype)
+    for num in (n for n in (1, 2, 4, 8, 16, 32, 64) if n <= jax.device_count()):
+        for shards in sorted({1, num}):
+            kinds = (jax.sharding.AxisType.Auto,) * 2
+            grid = jax.make_mesh((num // shards, shards), ("data", "shard"), devices=jax.devices()[:num], axis_types=kinds)
+            state = initial_state(params, optimizer)
+            places, everywhere = mesh.state_sharding(grid, state), mesh.replicated(grid)
+            x = mesh.spread(0.5 * jax.random.normal(jax.random.key(1), (each * num, size, size)), mesh.batch_sharding(grid))
+            key, held = mesh.spread(jax.random.key(2), everywhere), [mesh.spread(jax.tree.map(jnp.copy, state), places)]
+            step = jax.jit(train_step(loss_fn, optimizer, DECAY), donate_argnums=1, out_shardings=(places, everywhere))
+
+            def ours(step=step, held=held, x=x, key=key):
+                held[0], metrics = step(key, held[0], x)
+                return metrics
+
+            times, _ = race({"medjax": ours}, turns=5, seconds=60)
+            speed = 1e3 * each * num / milliseconds(times["medjax"])
+            alone = alone or speed
+            rows.append({"devices": num, "weights in": shards, "images a step": each * num, "images/s": speed, "efficiency": speed / num / alone})
+    return rows
+
+
 def accelerator():
     """Utilisation by batch size; a processor has no known peak, and the table is left out there."""
     if peak_flops(jax.devices()[0]) is None:
@@ -228,4 +259,4 @@ def accelerator():
 
 
 if __name__ == "__main__":
-    main(__doc__, {"prior": prior, "accelerator": accelerator})
+    main(__doc__, {"prior": prior, "scaling": scaling, "accelerator": accelerator})
