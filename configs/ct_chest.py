@@ -8,9 +8,11 @@ python train.py configs/ct_chest.py --files.folder FOLDER
 python evaluate.py configs/ct_chest.py --files.folder FOLDER --num-images 15
 """
 
+import dataclasses
+
 from configs.ct_torso import MU_WATER, methods
 from configs.ct_torso import get_config as ct_torso
-from medjax.config import Config, Measure, Prior, Solve, Spec, Train
+from medjax.config import Config, Measure, Method, Prior, Solve, Spec, Train
 
 SIZE = 256
 PIXEL_SIZE = 400.0 / SIZE  # [mm]
@@ -29,8 +31,15 @@ def get_config() -> Config:
         Spec("augment.elastic", {"amplitude": 6.0, "outside": AIR}),
         Spec("augment.recalibrated", {"gain": 0.03, "zero": AIR}),
     )
-    names = ("mmps", "mmps_2m", "pnp_dm", "dps", "pigdm", "diffpir", "dpir", "fista_tv", "tgv", "l1_wavelet")
+    names = ("mmps", "mmps_2m", "pnp_dm", "dps", "diffpir", "fista_tv", "tgv", "l1_wavelet")
     known = methods(SIZE)
+    pigdm = known["pigdm"]
+    assert isinstance(pigdm, Method)
+    tuned = {  # by `evaluate.py --sweep`
+        "tv": Solve(Spec("tv_reconstruction", {"strength": 1.5, "nonnegative": True}), num_steps=300),
+        "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.1}), num_steps=8),
+        "pigdm": dataclasses.replace(pigdm, num_steps=40),
+    }
     return Config(
         name="ct_chest",
         prior=Prior(
@@ -56,8 +65,8 @@ def get_config() -> Config:
             noise=Spec("photon_counting", {"num_photons": 500.0, "sigma_electronic": 3.0, "mu": MU_WATER}),
         ),
         direct=Spec("fbp", {"window": "hann"}),
-        methods={"tv": Solve(Spec("tv_reconstruction", {"strength": 4.5, "nonnegative": True}), num_steps=300)} | {n: known[n] for n in names},
-        method="mmps",
+        methods=tuned | {name: known[name] for name in names},
+        method="pigdm",
         about="CT of TCGA-LUAD (34 people) and LIDC-IDRI (1 person), The Cancer Imaging Archive, CC BY 3.0",
         files=Spec("stacks.files", {"folder": "data", "paths": ("ct_chest_tcia_256.npz", "ct_lidc_volume.npz:slices256"), "lowest": AIR}),
     )

@@ -210,7 +210,8 @@ def test_a_classifier_judges_images_by_its_own_name(trained, tmp_path):
     made, real = record["measures"]["generated"], record["measures"]["held out"]
     assert real["label agreement by weights"] == 1 and made["label agreement by weights"] > 0.75  # after 120 steps of training
     assert made["frechet distance by weights"] > 0 and (tmp_path / "out/nearest.png").is_file()
-    assert any("memorisation" in line and "held-out images" in line for line in record["left_out"])  # 8 are too few for a share of 0.05
+    assert any("memorisation" in line and "held-out images" in line for line in record["left_out"])  # 8 are too few for a share of 0.05 of features
+    assert 0 <= made["memorisation share of pixels"] <= 1 and made["nearest distance of pixels"] > 0
     assert (record["num_training"], record["num_held_out"]) == (28, 8)
 
 

@@ -113,7 +113,7 @@ def _scores(images, labels, training, held_out, look) -> tuple[dict[str, float],
     """Measures by name, and why some are left out."""
     found, left_out = {}, {}
     try:
-        pixels = memorisation(images, held_out, training, num_nearest=1)
+        pixels = memorisation(images, held_out, training, num_nearest=1, quantile=max(0.05, 1 / (len(held_out) + 1)))
         found = {"nearest_distance": float(np.median(pixels.distances)), "memorisation_share": pixels.share, "memorisation_z": pixels.z}
         found = {f"{name} of pixels": value for name, value in found.items()}
     except ValueError as error:
