@@ -7,9 +7,9 @@ classes draws each of them in turn, or the one that is named; guidance above 0 e
 `--judge 1` also holds them against the images that the prior was trained on and those that were held out: `generation.json`, `generation.md`, and
 `nearest.png`, which shows whether training images are copied. The column "held out" says what real images get in place of the generated ones.
 
-Images are drawn in blocks, spread over all devices of all processes, which find each other as `medjax/training/cluster.py` says. Each block is
-written once, to `blocks/`: SIGTERM and SIGINT end it after a block, with status 143 and 130, and the same command goes on from there, also after a
-kill. A folder that holds images of another config, other options, weights or versions is refused.
+Images are spread over all devices of all processes, which find each other as `medjax/training/cluster.py` says, and written once, to `blocks/`:
+SIGTERM and SIGINT end it after those it is at, with status 143 and 130, and the same command goes on from there, also after a kill, on other devices,
+or for more of them. A folder that holds images of another prior, seed, weights or versions is refused.
 """
 
 import json
@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.config import ConfigError, build
 from medjax.experiment.command_line import parse, run, versions
-from medjax.experiment.generation import displayed, generated, prior_weights
+from medjax.experiment.generation import displayed, drawing, generated, prior_weights
 from medjax.experiment.judged import judged
 from medjax.experiment.ledger import header
 from medjax.experiment.record import to_json
@@ -43,13 +43,15 @@ def main(arguments):
     least = 2 if options.judge else 1
     if options.num_images < least:
         raise ConfigError(f"--num-images is {options.num_images}; at least {least} is needed{' to be judged' * bool(options.judge)}")
-    seed, weights = config.seed if options.seed < 0 else options.seed, prior_weights(config)
+    seed, (weights, said) = config.seed if options.seed < 0 else options.seed, prior_weights(config)
+    if cluster.first():
+        print(*said, sep="\n", end="\n" * bool(said))
     judge, output = judged(config, seed) if options.judge else None, prepare_folder(options.output)
-    asked = {name: value for name, value in vars(options).items() if name not in ("num_images", "judge")}
+    record = header(drawing(config), {"seed": seed}, weights)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not cluster.first()) as bar, signals() as told:
         row = bar.add_task(f"images of {config.name}", total=options.num_images)
-        made = generated(config, weights, options.num_images, seed, output, header(config, asked, weights), told, partial(bar.advance, row))
+        made = generated(config, weights, options.num_images, seed, output, record, told, partial(bar.advance, row))
     if made.stopped:
         if cluster.first():
             print(f"stopped by signal {made.stopped} after {len(made.images)} of {options.num_images} images; the same command goes on from there")

@@ -1,5 +1,5 @@
 """Reconstruct a scan with its uncertainty: python sample.py [CONFIG] [--input FILE] [--output DIR] [--method NAME] [--num-samples N] [--seed S]
-[--slice N] [--modality ct|mri] [--array NAME] [--check-adjoint 1] [--history 1] [--field.of.config VALUE].
+[--slice N] [--modality ct|mri|image] [--array NAME] [--check-adjoint 1] [--history 1] [--field.of.config VALUE].
 
 The input is an image (.npy, .npz, .dcm, .nii, .nii.gz), which is measured by the config's scanner first, or measured data (.npz with `sinogram` and
 `angles`, or `kspace`); without one a phantom is generated. Without CONFIG the one of the input's modality is taken.
@@ -45,7 +45,7 @@ from medjax.report.figure import figure
 from medjax.report.table import method_table
 from medjax.training import cluster
 
-CONFIGS = {"ct": "configs/ct_torso.py", "mri": "configs/mri_brain.py"}
+CONFIGS = {"ct": "configs/ct_torso.py", "mri": "configs/mri_brain.py", "image": "configs/cxr_pneumonia.py"}
 RESULTS = ("figure.png", "report.json", "reconstruction.npz")
 KINDS = {"dicom": ".dcm", "nifti": ".nii.gz"}
 OPTIONS = {"input": "", "output": "out/sample", "method": "", "num_samples": 0, "seed": -1, "slice": -1, "modality": ""}

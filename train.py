@@ -43,7 +43,7 @@ def main(arguments):
     work = task(config, options.method)
     settings, output = work.settings, Path(options.output or f"out/train/{work.name}")
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm, settings.turns)
-    grid = mesh.device_mesh(settings.num_shards, settings.batch_size)
+    grid = mesh.device_mesh(settings.num_shards, settings.batch_size // settings.accumulate)
     everywhere, over = mesh.replicated(grid), mesh.batch_sharding(grid)
     key, source = mesh.spread(jax.random.key(settings.seed), everywhere), mesh.spread(work.source, everywhere)
     state, shardings = _initial(work, optimizer, grid, key)
@@ -102,9 +102,7 @@ def main(arguments):
                 if cluster.first():
                     save_snapshots(output / "snapshots", done, tracks, settings.ema_widths)
             if saving:
-                ema = mesh.whole(state.ema)
-                if cluster.first():
-                    save_weights(output / "weights.safetensors", ema, {"config": to_json(config), "step": str(done), "versions": str(versions())})
+                _export(output, config, work, arguments, done, mesh.whole(state.ema))
                 floats = [{name: float(value) for name, value in m.items()} for m in losses]
                 checkpoint.save(manager, state, {"losses": floats, "owed": due if stopping else []}, told)
             if stopping:
@@ -113,10 +111,9 @@ def main(arguments):
                 print(f"stopped by signal {stopping} after step {done}; the same command goes on from there")
                 return 128 + stopping
         checkpoint.finish(manager)
+    if not (output / "weights.safetensors").is_file():  # of a training that had ended before
+        _export(output, config, work, arguments, first, mesh.whole(state.ema))
     if cluster.first():
-        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        with write_atomically(output / "card.md") as path:
-            Path(path).write_text(card(config, work, arguments, num_params, output / "weights.safetensors"))
         print(f"weights: {output / 'weights.safetensors'}   card: {output / 'card.md'}   log: {output / 'log.jsonl'}   sheets: {output / 'sheets'}")
     return 0
 
@@ -138,7 +135,7 @@ def _initial(work, optimizer, grid, key):
 
 def _prepare(output, config, method, params):
     """The folder, unless something in it is of another training."""
-    if (output / "weights.safetensors").is_file():
+    if (output / "weights.safetensors").is_file() and not checkpoint.any_saved(output / "checkpoints"):
         load_weights(output / "weights.safetensors", params)
     if (output / "config.json").is_file() and checkpoint.any_saved(output / "checkpoints"):
         changed = of_training((output / "config.json").read_text(), config, method)
@@ -164,8 +161,18 @@ def _begin(output, config, work, state, skipped, owed):
     size = f"{num_params / 1e6:.2f} M parameters, images {list(config.prior.shape)}"
     spread = f" on {jax.device_count()} devices" * (jax.device_count() > 1)
     print(f"{work.name}: {size}, {work.settings.num_steps} steps of {work.settings.batch_size}{spread}, in {output}")
+    if not work.num_held_out and work.settings.num_validation:
+        print("no images to validate on: files tell no subjects, or give no share of them (files.validation); the latest checkpoints alone are kept")
     if int(state.step):
         print(f"goes on from step {int(state.step)}" + f", not from {work.settings.initial}" * bool(work.settings.initial))
+
+
+def _export(output, config, work, arguments, step, ema):
+    """The averaged weights, and their card."""
+    if cluster.first():
+        save_weights(output / "weights.safetensors", ema, {"config": to_json(config), "step": str(step), "versions": str(versions())})
+        with write_atomically(output / "card.md") as path:
+            Path(path).write_text(card(config, work, arguments, step, ema, output / "weights.safetensors"))
 
 
 def _due(done, settings):
@@ -178,7 +185,7 @@ def _looker(output, work, source, over):
     """`(ema, done, due) -> {"validation_loss": value}` over images that are never trained on, always the same; a sheet is drawn."""
     settings = work.settings
     loss_fn = jax.jit(lambda params, key, batch: work.loss_fn(params, key, batch)[0])
-    num = -(-settings.num_validation // settings.batch_size)
+    num = -(-work.num_held_out // settings.batch_size)
     keys = jax.random.split(jax.random.key(settings.seed + 1), max(num, 1))
 
     def look(ema, done, due):

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import inspect
 import types
+import typing
 from typing import Any
 
 from medjax.config import Config, ConfigError, Spec, kinds_of, locate, modules, nearest
@@ -13,14 +14,17 @@ from medjax.config import Config, ConfigError, Spec, kinds_of, locate, modules, 
 def override(config: Config, path: str, text: str) -> Config:
     """`config` with the field at a dotted `path` set to `text`, read as the type of the present value.
 
-    Arguments of a `Spec` are its fields, also those it leaves at the default of its function.
+    Arguments of a `Spec` are its fields, also those it leaves at the default of its function. Where other files than those of the config are named,
+    what it says about them (`Config.about`) goes.
 
     Raises:
       ConfigError: with the nearest name for an unknown field, or the wanted type.
     """
-    found = _replaced(config, path.replace("-", "_").split("."), text, path)
+    names = path.replace("-", "_").split(".")
+    found = _replaced(config, names, text, path)
     assert isinstance(found, Config)
-    return found
+    others = names[0] == "files" and names != ["files", "folder"] and found.files != config.files
+    return dataclasses.replace(found, about="") if others else found
 
 
 def _fields(node) -> dict[str, Any]:
@@ -75,6 +79,7 @@ def _literal(text: str):
 
 def _first(text: str, value, path: str, kinds: tuple):
     """The value of an argument that had none: a number, numbers, or the name of a function, as far as `kinds` allow."""
+    kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)  # tuple of tuple[str, ...]
     plain = [kind for kind in kinds if kind in (int, float, bool, str, tuple, list)]
     functions = not kinds or set(kinds) - {*plain, types.NoneType}
     if isinstance(value, str):

@@ -139,7 +139,7 @@ BAD_ARRAYS = {  # array of a .npy, or arrays of a .npz -> fragments of the messa
     "wrong keys": ({"picture": HU, "b": HU}, "holds the keys ['b', 'picture']; `image`, or `sinogram` and `angles`, or `kspace` are needed"),
     "no angles": ({"sinogram": HU}, "holds the keys ['sinogram']"),
     "object in npz": ({"image": np.array([None])}, "Python objects (pickle)"),
-    "modality": ({"image": HU, "modality": "pet"}, "modality is 'pet'; 'ct' or 'mri' is needed"),
+    "modality": ({"image": HU, "modality": "pet"}, "modality is 'pet'; one of ct, mri, image is needed"),
     "complex ct": ({"image": HU * 1j, "modality": "ct"}, "image is complex; CT needs real HU"),
     "pixel size": ({"image": HU, "pixel_size": [1.0, 1.1]}, "pixels are 1 x 1.1 mm; square ones are needed"),
     "negative pixel size": ({"image": HU, "pixel_size": -1.0}, "positive numbers are needed"),

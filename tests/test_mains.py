@@ -60,7 +60,7 @@ def test_training_goes_on_and_records(trained):
     assert (trained / "weights.safetensors").stat().st_size > 10_000
     card = (trained / "card.md").read_text()
     assert hashlib.sha256((trained / "weights.safetensors").read_bytes()).hexdigest() in card and "generated, no image of a person" in card
-    assert "| steps | 60 of 4, 240 images in all |" in card and "train.py configs/debug.py --output" in card and "validation loss" in card
+    assert "| steps | 60 of 4, 240 images |" in card and "train.py configs/debug.py --output" in card and "validation loss" in card
     assert json.loads((trained / "config.json").read_text())["name"] == "debug"
     assert (trained / "sheets" / "0000060.png").stat().st_size > 5_000
     assert lines[0]["versions"]["jax"]
@@ -334,7 +334,7 @@ def test_bad_input_gets_one_line(trained, worker, tmp_path):
         (["sample", [debug, "--measure.operator", "parallel_beam", *good]], "missing a required argument"),
         (["train", [debug, "--train.log-every", "0", "--output", str(tmp_path / "t")]], "train.log_every is 0"),
         (["train", [debug, "--prior.network.width", "20", "--output", str(tmp_path / "t")]], "multiple of 8"),
-        (["train", [debug, "--prior.network.width", "16", "--output", str(trained)]], "another network"),
+        (["train", [debug, "--prior.network.width", "16", "--output", str(trained)]], "another prior.network.args.width"),
         (["train", []], "name a config"),
         (given("flat.npz"), "no detectors"),
         (["sample", [debug, "--input", str(tmp_path / "views.npz"), *good]], "one row a view"),

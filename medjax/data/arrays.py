@@ -32,7 +32,7 @@ def read_npz(path, modality: str | None = None) -> Scan:
         raise InputError(path, "is a single array; rename it to .npy")
     modality = modality or (str(found["modality"]) if "modality" in found else None)
     if modality not in (None, *MODALITIES):
-        raise InputError(path, f"modality is {modality!r}; 'ct' or 'mri' is needed")
+        raise InputError(path, f"modality is {modality!r}; one of {', '.join(MODALITIES)} is needed")
     if "image" in found:
         return image_scan(path, "npz", found["image"], _pixel_size(path, found), modality)
     if "sinogram" in found and "angles" in found:

@@ -62,6 +62,8 @@ def inspect(path) -> Told:
     path = Path(path)
     if path.is_dir() and path.suffix != ".zarr":
         return _folder(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(path, "is neither file nor folder; one of them is needed")
     if not path.exists():
         raise InputError(path, f"no such file or folder; {_NEEDED}")
     kind = _kind(path)

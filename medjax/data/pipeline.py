@@ -64,4 +64,10 @@ def pipeline(batches: Batches, num_workers: int = 0) -> Iterator[Stored]:
         return (batches[index] for index in itertools.count())
     ahead = grain.ReadOptions(num_threads=_AHEAD, prefetch_buffer_size=_AHEAD)
     read = grain.MapDataset.source(batches).to_iter_dataset(ahead)
-    return iter(read.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers)) if num_workers else read)
+    if num_workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # Grain's processes ask for flags of its own, which no one here sets
+            flags.FLAGS.mark_as_parsed()
+        read = read.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    return iter(read)

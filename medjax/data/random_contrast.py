@@ -51,10 +51,12 @@ def random_contrast(
     if labels.ndim != 3 or not len(labels) % 2 or fine < 1 or any(side % fine or not side for side in labels.shape[1:]):
         raise ValueError(f"got labels {list(labels.shape)} and fine {fine}; an odd number of slices and sides that are multiples are needed")
     ranges = {"means": means, "deviations": deviations, "blur": blur}
-    ranges |= {"bias": (bias, np.inf), "gamma": (gamma, np.inf), "phase": (phase, np.inf), "background": (background, 1)}
     for name, (low, high) in ranges.items():
-        if not 0 <= low <= high:
+        if not 0 <= low <= high < np.inf:
             raise ValueError(f"{name} is {low} to {high}; numbers from 0, the first no larger than the second, are needed")
+    for name, (value, most) in {"bias": (bias, 10), "gamma": (gamma, 10), "phase": (phase, 100), "background": (background, 1)}.items():
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} is {value}; a number from 0 to {most} is needed")
     mean, deviation = laws(rng, int(labels.max()) + 1, classes, means, deviations, background).astype(np.float32).T
     v = _blurred(mean[labels] + deviation[labels] * rng.standard_normal(labels.shape, np.float32), rng.uniform(*blur), fine, gap)
     h, w = (side // fine for side in labels.shape[1:])
@@ -102,7 +104,7 @@ def _splines(length: int) -> np.ndarray:
 def _blurred(v, sigma: float, fine: int, gap: float):
     """The middle slice of `[n, h, w]` with as much of its neighbours as a Gaussian of `sigma` pixels takes."""
     middle = len(v) // 2
-    if sigma == 0:
+    if sigma < 1e-3:
         return v[middle]
     weights = np.exp(-(((np.arange(len(v)) - middle) * gap / sigma) ** 2) / 2)
     x = np.tensordot((weights / weights.sum()).astype(np.float32), v, 1)

@@ -18,7 +18,7 @@ def read(path, slice_index: int | None = None, modality: str | None = None) -> S
     Args:
       path: `.npy`, `.npz`, `.nii`, `.nii.gz`, or a DICOM file of any name.
       slice_index: slice of a NIfTI volume (from inferior to superior) or frame of a DICOM file; by default the middle one.
-      modality: "ct" or "mri", where the file does not tell or is wrong.
+      modality: "ct", "mri" or "image", where the file does not tell or is wrong.
 
     Returns:
       A `Scan`.
@@ -27,7 +27,7 @@ def read(path, slice_index: int | None = None, modality: str | None = None) -> S
       InputError: where the file cannot be used, in one line.
     """
     if modality not in (None, *MODALITIES):
-        raise ValueError(f"got modality {modality!r}, 'ct' or 'mri' is needed")
+        raise ValueError(f"got modality {modality!r}, one of {', '.join(MODALITIES)} is needed")
     path = Path(path)
     kind = kind_of(path)
     if kind == "dicom":

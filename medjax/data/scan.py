@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MODALITIES = ("ct", "mri")
+MODALITIES = ("ct", "mri", "image")
 SMALLEST = 16
 """Pixels a side that an image needs."""
 
@@ -19,8 +19,8 @@ class InputError(ValueError):
 class Scan(NamedTuple):
     """One slice of a user's file: an image or the data that a scanner measured, not both.
 
-    modality: "ct" or "mri".
-    image: `[h, w]` float32 [HU] for CT, float32 or complex64 [a.u.] for MRI; row 0 at the top; None for measured data.
+    modality: "ct", "mri" or "image".
+    image: `[h, w]` float32 [HU] for CT, float32 or complex64 [a.u.] for others; row 0 at the top; None for measured data.
     pixel_size: [mm], None where the file does not tell.
     measurement: None, or `[views, detectors]` float32 line integrals (-log of transmission, without unit), or `[h, w]` complex64 k-space
       with the zero frequency in the centre, at `[h // 2, w // 2]`.

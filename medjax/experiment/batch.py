@@ -102,13 +102,17 @@ def claim(output, header: dict[str, Any]) -> None:
       ValueError: where it holds results of another header.
     """
     output, record = Path(output), json.loads(json.dumps(header))
-    held = json.loads((output / _HEADER).read_text()) if (output / _HEADER).is_file() else record
+    try:
+        held = json.loads((output / _HEADER).read_text()) if (output / _HEADER).is_file() else record
+    except ValueError:
+        raise ValueError(f"{output / _HEADER}: damaged; without it nothing tells what the results are of, another --output is needed") from None
     if other := difference(held, record):
         raise ValueError(f"{output} holds results with another {other}; another --output is needed")
     cluster.agreed(0)  # all have read
     if cluster.first():
-        (output / f".{_HEADER}").write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(output / f".{_HEADER}", output / _HEADER)
+        partial = output / f".{os.getpid()}-{_HEADER}"
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(partial, output / _HEADER)
 
 
 def _scores(folder) -> dict[str, Any]:

@@ -6,18 +6,21 @@ import platform
 import shlex
 from pathlib import Path
 
+import jax
+
 from medjax.config import Config, Spec
 from medjax.experiment.task import Task
 from medjax.training import log
 
 
-def card(config: Config, work: Task, arguments: list[str], num_params: int, weights) -> str:
-    """A model card (Markdown) of a training that has ended; `log.jsonl` beside the weights tells its cost and how well it ends.
+def card(config: Config, work: Task, arguments: list[str], step: int, params, weights) -> str:
+    """A model card (Markdown) of weights as they are after a step; `log.jsonl` beside them tells what they cost and how well they do.
 
     Args:
       config, work: what was trained.
       arguments: of `train.py`.
-      num_params: weights in all.
+      step: that was done last.
+      params: the weights.
       weights: path of the `.safetensors` file.
 
     Returns:
@@ -35,10 +38,11 @@ def card(config: Config, work: Task, arguments: list[str], num_params: int, weig
     rows = {
         "learns": f"images {' x '.join(map(str, prior.shape))} of `{described(source) if source else 'nothing'}`" + _classes(prior),
         "data": config.about or ("not told (`about` of the config)" if config.files else "generated, no image of a person"),
-        "network": f"`{described(work.network)}`, {num_params / 1e6:.2f} M weights",
+        "network": f"`{described(work.network)}`, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.2f} M weights",
         "begins with": f"`{settings.initial}`" if settings.initial else "weights drawn at random",
         "command": f"`python train.py {shlex.join(arguments)}`",
-        "steps": f"{settings.num_steps:,} of {settings.batch_size}, {settings.num_steps * settings.batch_size:,} images in all",
+        "steps": f"{step:,} of {settings.batch_size}, {step * settings.batch_size:,} images"
+        + f"; {settings.num_steps:,} are planned" * (step < settings.num_steps),
         "cost": f"{_seconds(records, settings.batch_size) / 3600:.2f} h on {' and '.join(devices)} ({platform.machine()})",
         "ends at": ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in _last(records).items()),
         "versions": ", ".join(f"{name} {value}" for name, value in starts[-1]["versions"].items()),

@@ -1,10 +1,13 @@
 """What the mains share of the command line: options, the config and its overrides, one clear line for bad input."""
 
 import argparse
+import os
 import platform
 import sys
 from importlib import metadata
 from pathlib import Path
+
+import jax
 
 import medjax
 from medjax.config import ROOT, Config, ConfigError, load, shipped
@@ -84,10 +87,21 @@ def _split(arguments: list[str], options: dict) -> tuple[list[str], list[tuple[s
 
 
 def run(main) -> int:
-    """Exit status of `main(arguments)`: 2 with one line on bad input."""
+    """Exit status of `main(arguments)`: 2 with one line on bad input.
+
+    Of several processes one that fails ends at once, without meeting the others, who would wait for it; they fail in their turn, in one line.
+    """
+    name = Path(sys.argv[0]).name
     try:
         return main(sys.argv[1:]) or 0
     except (ValueError, OSError, OverflowError) as error:
-        line = " ".join(str(error).split())
-        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-        return 2
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        print(f"{name}: another process has ended ({str(error).splitlines()[0][:150]}); what it printed says why", file=sys.stderr)
+    if jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
+    return 2

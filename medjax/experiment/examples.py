@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,24 @@ from medjax.training import mesh
 from medjax.training.state import batch_key
 
 
-def images(config: configs.Config, train: configs.Train, A) -> tuple[Callable, Callable]:
+class Streams(NamedTuple):
+    """Batches to train on and to validate on.
+
+    training: `(source, key, first, sharding) -> Iterator`, the batches of a training from step `first` on, global arrays of that sharding, whose
+      random part comes of `key`.
+    held_out: `(source, i, sharding) -> batch`, the i-th of those that are never trained on.
+    num_held_out: images that these are made of, as many as `Train.num_validation` asks for or files have.
+    """
+
+    training: Callable
+    held_out: Callable
+    num_held_out: int
+
+
+def images(config: configs.Config, train: configs.Train, A) -> Streams:
     """Images as networks see them, `[batch_size, ...]`, to train on and to validate on; A is the config's operator.
 
-    Returns:
-      `stream(source, key, first, sharding) -> Iterator`, the batches of a training from step `first` on, global arrays of that sharding, whose
-      random part comes of `key`; and `held_out(source, i, sharding) -> batch`, the i-th of those that are never trained on. Those of a prior with
-      classes are `(images, labels)`, -1 for a class that is not told.
+    Those of a prior with classes are `(images, labels)`, -1 for a class that is not told.
 
     Raises:
       ConfigError: for images of another shape than the prior's, and labels that are missing or not of its classes.
@@ -44,7 +56,7 @@ def images(config: configs.Config, train: configs.Train, A) -> tuple[Callable, C
     return _generated(train, lambda source, key: image(key), lambda source, key: unlimited(key))
 
 
-def examples(config: configs.Config, train: configs.Train, A) -> tuple[Callable, Callable]:
+def examples(config: configs.Config, train: configs.Train, A) -> Streams:
     """`images`, whose batches are `(x, y, sigma_y)` and whose source is `(A, simulator)`."""
     if config.files is None:
         unlimited = _example(config, _image(config, configs.Train(configs.Spec(""))))
@@ -57,13 +69,17 @@ def examples(config: configs.Config, train: configs.Train, A) -> tuple[Callable,
 
 
 def validation(config: configs.Config, num: int, A) -> Callable:
-    """`(A, simulator) -> (x, y, sigma_y)`, `[num, ...]` each, always the same and never trained on; fewer where files have not as many."""
+    """`(A, simulator) -> (x, y, sigma_y)`, `[num, ...]` each, always the same and never trained on; fewer where files have not as many.
+
+    Raises:
+      InputError: where files have none.
+    """
     if config.files is None:
         unlimited = _example(config, _image(config, configs.Train(configs.Spec(""))))
         keys = jnp.stack([validation_key(i) for i in range(num)])
         return jax.jit(lambda source: jax.lax.map(lambda key: unlimited(source, key), keys, batch_size=4))
     files, measured = opened(config, A), jax.jit(_measured(config))
-    places = spread(files, "validation", min(num, files.num["validation"]))
+    places = spread(files, "validation", min(num, max(1, files.num["validation"])))
     return lambda source: measured(source, validation_key(0), *encoded(config, batch(files, "validation", places))[:2])
 
 
@@ -80,12 +96,13 @@ def _generated(train, one, unlimited):
         keys = jnp.stack([validation_key(i * train.batch_size + j) for j in range(train.batch_size)])
         return held(source, mesh.spread(keys, sharding))
 
-    return stream, held_out
+    return Streams(stream, held_out, train.num_validation)
 
 
 def _streams(train, files: Files, change, made):
     """The streams of files, of which `made(source, key, stored)` makes a batch; in training `change(key, images)` comes before."""
     num = min(files.num["train"], train.num_images or files.num["train"])
+    places = spread(files, "validation", min(files.num["validation"], train.num_validation))
 
     @jax.jit
     def changed(source, key, found):
@@ -102,12 +119,11 @@ def _streams(train, files: Files, change, made):
             yield changed(source, mesh.spread(batch_key(key, step), mesh.replicated(sharding.mesh)), _placed(found, sharding, train.batch_size))
 
     def held_out(source, i, sharding):
-        places = spread(files, "validation", files.num["validation"])
         wanted = [places[(i * train.batch_size + int(row)) % len(places)] for row in mesh.local_rows(sharding, train.batch_size)]
         found = _placed(batch(files, "validation", wanted), sharding, train.batch_size)
         return plain(source, mesh.spread(validation_key(i), mesh.replicated(sharding.mesh)), found)
 
-    return stream, held_out
+    return Streams(stream, held_out, len(places))
 
 
 def _dropped(key, labels, probability):

@@ -1,19 +1,22 @@
 """Images of the prior alone, judged against those that it was trained on and those that were held out."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 
 from medjax import config as configs
 from medjax.config import Config
 from medjax.data.files import batch, spread
+from medjax.data.scan import InputError
 from medjax.experiment.command_line import located
 from medjax.experiment.problem import encoded, opened, operator, phantom
+from medjax.experiment.reconstruct import named_path
 from medjax.experiment.sweep import evaluation_key
+from medjax.experiment.task import CLASSIFIER
 from medjax.metrics.generation_scores import generation_scores
 from medjax.metrics.memorisation import memorisation
 from medjax.metrics.spatial_features import spatial_features
@@ -53,23 +56,24 @@ class Judged(NamedTuple):
 def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judged]:
     """`(images, labels) -> Judged`, of images as networks see them, held against the training images and the held-out ones of the config.
 
-    Everything is told of held-out images, too, in place of the generated ones: what a perfect prior would get from as many. Features are those of the
-    config's classifier, whose name each measure bears; without one there are distances of pixels alone.
+    Everything is told of held-out images, too, in place of the generated ones: as many of them as there are generated images, or all where they are
+    fewer. Features are those of the config's classifier, whose name each measure bears; without one there are distances of pixels alone.
 
     Args:
       config: whose files, or phantom, are real.
       seed: of real images where they are generated, too.
 
     Raises:
-      ValueError: for weights of the classifier that are missing or of another network.
+      ValueError: for weights of the classifier that are missing or of another network, and for files without images to train on and to test.
     """
-    look = _classifier(config)
+    look, real = _classifier(config), _real(config, seed)
 
     def judge(images, labels):
-        (training, _), (held_out, known) = (_real(config, part, len(images), seed) for part in ("train", "test"))
+        (training, _), (held_out, known) = (real(part, len(images)) for part in ("train", "test"))
         nearest = memorisation(images, held_out, training, num_nearest=1, quantile=0.5)
         first = np.argsort(nearest.distances)[:_PAIRS]
-        sets = {"generated": (images, labels), "held out": (held_out, known)}
+        some = np.linspace(0, len(held_out) - 1, min(len(images), len(held_out))).round().astype(int)
+        sets = {"generated": (images, labels), "held out": (held_out[some], known[some])}
         found = {name: _scores(each, labels, training, held_out, look) for name, (each, labels) in sets.items()}
         measures = {name: {_named(config, measure): value for measure, value in scores.items()} for name, (scores, _) in found.items()}
         left_out = [f"{name}, {_named(config, measure)}: {why}" for name, (_, reasons) in found.items() for measure, why in reasons.items()]
@@ -78,24 +82,35 @@ def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judg
     return judge
 
 
-def _real(config, part, num, seed):
-    """Images of a part `[n, ...]` as networks see them, and their labels, -1 where files tell none; as many as `num` where they are generated."""
-    if config.files:
-        files = opened(config, operator(config.measure, {}))
-        stored = batch(files, part, spread(files, part, min(files.num[part], _REAL)))
+def _real(config, seed):
+    """`(part, num) -> (images [n, ...] as networks see them, labels [n])`, all of files, or num that are generated; -1 where no label is told."""
+    if config.files is None:
+        generated, units = phantom(config), configs.build(config.prior.units)
+        draw = jax.jit(lambda keys: jax.lax.map(lambda key: units.encode(generated(key).image), keys))
+
+        def drawn(part, num):
+            keys = jax.random.split(evaluation_key(seed, {"train": 2**31 - 3, "test": 2**31 - 1}[part]), min(num, _REAL))
+            return np.asarray(draw(keys)), np.full(len(keys), -1)
+
+        return drawn
+    files = opened(config, operator(config.measure, {}))
+    places = {part: spread(files, part, min(max(files.num[part], 1), _REAL)) for part in ("train", "test")}
+
+    def read(part, num):
+        stored = batch(files, part, places[part])
         labels = np.full(len(stored.image), -1) if stored.label is None else np.asarray(stored.label)
+        if labels.max() >= max(len(config.prior.classes), 1) and config.prior.classes:
+            raise InputError(part, f"has the label {labels.max()}; those below {len(config.prior.classes)}, as prior.classes says, are needed")
         return np.asarray(encoded(config, stored).image), labels
-    generated, units = phantom(config), configs.build(config.prior.units)
-    stream = evaluation_key(seed, {"train": 2**31 - 3, "test": 2**31 - 1}[part])
-    keys = jax.random.split(stream, min(num, _REAL))
-    return np.asarray(jax.jit(lambda keys: jax.lax.map(lambda key: units.encode(generated(key).image), keys))(keys)), np.full(len(keys), -1)
+
+    return read
 
 
 def _classifier(config):
     """`images -> Seen`, None without a classifier."""
     if config.classifier is None:
         return None
-    network, path = configs.build(config.classifier.network), located(config.classifier.checkpoint)
+    network, path = configs.build(config.classifier.network), _classifier_path(config)
     params = load_weights(path, jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(config.prior.shape))))
 
     @jax.jit
@@ -104,9 +119,14 @@ def _classifier(config):
 
     def seen(images):
         logits, pooled, maps = look(params, jnp.asarray(images))
-        return Seen(np.asarray(pooled), spatial_features(np.asarray(maps)), np.asarray(jax.nn.softmax(logits)))
+        return Seen(np.asarray(pooled), spatial_features(_pooled(np.asarray(maps))), np.asarray(jax.nn.softmax(logits)))
 
     return seen
+
+
+def _classifier_path(config):
+    """The weights of the classifier."""
+    return located(named_path(config.classifier.checkpoint, f"{config.name}_{CLASSIFIER}"))
 
 
 def _scores(images, labels, training, held_out, look) -> tuple[dict[str, float], dict[str, str]]:
@@ -129,9 +149,17 @@ def _scores(images, labels, training, held_out, look) -> tuple[dict[str, float],
     return found | scores.scores | agree, left_out | scores.left_out
 
 
+def _pooled(maps):
+    """Maps `[n, h, w, c]` averaged over blocks to at most 4 x 4, for a covariance needs more images than features."""
+    rows, columns = (max(1, side // 4) for side in maps.shape[1:3])
+    maps = maps[:, : maps.shape[1] // rows * rows, : maps.shape[2] // columns * columns]
+    return reduce(maps, "n (h p) (w q) c -> n h w c", "mean", p=rows, q=columns)
+
+
 def _named(config, name: str) -> str:
     """A measure with the network whose features it is of, where it is of features."""
     if " of " in name:
         return name.replace("_", " ")
     name = {"inception_score": "classifier score", "inception_score_deviation": "classifier score, deviation"}.get(name, name)
-    return f"{name.replace('_', ' ')} by {Path(config.classifier.checkpoint).stem}"
+    path = _classifier_path(config)
+    return f"{name.replace('_', ' ')} by {path.stem if path.stem != 'weights' else path.absolute().parent.name}"

@@ -164,7 +164,7 @@ def fitted(config: configs.Config, image) -> tuple[np.ndarray, float, float]:
     """A user's image `[h, w]` as the prior takes it: `(image, scale, factor)`.
 
     Resampled to the size of the prior, `factor` pixels becoming one; CT clipped to air from below, MRI complex and divided by `scale`, the
-    99th percentile of its magnitude.
+    99th percentile of its magnitude; other pictures as they are.
     """
     ct, unit = config.measure.modality == "ct", configs.build(config.prior.units).name
     if ct and unit != "HU":
@@ -174,6 +174,8 @@ def fitted(config: configs.Config, image) -> tuple[np.ndarray, float, float]:
     image, factor = fit(image, config.prior.shape[0], -1000.0 if ct else 0.0)
     if ct:
         return np.clip(image, -1000, None), 1.0, factor
+    if config.measure.modality == "image":
+        return np.asarray(image, np.complex64 if np.iscomplexobj(image) else np.float32), 1.0, factor
     scale = float(np.percentile(np.abs(image), 99)) or 1.0
     return image.astype(np.complex64) / scale, scale, factor
 

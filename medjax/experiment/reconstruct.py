@@ -58,7 +58,7 @@ def wanted_weights(config: configs.Config, methods) -> dict[str, tuple[str, Any]
     """What `methods` need to have learned: `prior`, or the name of a learned method, -> (path of its weights, their shapes)."""
     key, found = jax.random.key(0), {}
     if needs_prior(config, methods):
-        found["prior"] = config.prior.checkpoint, jax.eval_shape(lambda: initialise(config.prior, key))
+        found["prior"] = prior_path(config), jax.eval_shape(lambda: initialise(config.prior, key))
     for name in methods:
         settings = config.methods[name]
         if isinstance(settings, configs.Learned):
@@ -68,6 +68,17 @@ def wanted_weights(config: configs.Config, methods) -> dict[str, tuple[str, Any]
             path = settings.checkpoint or _where(f"{config.name}_{name}")
             found[name] = path, jax.eval_shape(lambda A, made=made, y=y: made.init(key, A, jnp.zeros(y.shape, y.dtype)), A)
     return found
+
+
+def prior_path(config: configs.Config) -> str:
+    """The weights of the prior that the config names, or those of one's own training where they are not there."""
+    return named_path(config.prior.checkpoint, config.name)
+
+
+def named_path(path: str, name: str) -> str:
+    """`path`, or the weights of one's own training of that name where it is not there and they are."""
+    own = f"out/train/{name}/weights.safetensors"
+    return own if not located(path).is_file() and located(own).is_file() else path
 
 
 def _where(name):
@@ -88,7 +99,7 @@ def loaded_weights(config: configs.Config, methods) -> tuple[dict[str, Any], lis
         found[name] = load_weights(located(path), like)
         record = load_metadata(located(path)).get("config", "{}")
         other = of_weights(record, config, name)
-        if name != "prior" or other:
+        if name != "prior" or other or path != config.prior.checkpoint:
             remarks.append(f"{name}: weights {path}{f', of another problem: {other}' * bool(other)}")
     return found, remarks
 

@@ -30,13 +30,18 @@ def of_weights(record: str, config: Config, owner: str) -> str:
       config: where they are used.
       owner: "prior", or the learned method.
     """
-    own = [["prior", "network"]] if owner == "prior" else [["measure"], ["direct"], ["methods", owner, "reconstruction"]]
+    own = [["measure"], ["direct"], ["methods", owner, "reconstruction"]]
+    if owner == "prior":
+        own = [["prior", name] for name in ("network", "classes", "sigma_data", "mean")]
     return _first(record, config, [*own, ["prior", "units"]], values=True)
 
 
 def _first(record, config, paths, values=False):
     """The first difference below `paths` in fields that both have, for versions differ."""
-    old, new = json.loads(record), json.loads(to_json(config))
+    try:
+        old, new = json.loads(record), json.loads(to_json(config))
+    except ValueError:
+        return "config, or one that is damaged"
     for path in paths:
         before, after = old, new
         for name in path:

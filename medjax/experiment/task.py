@@ -29,7 +29,7 @@ class Task(NamedTuple):
     source: pytree of what `draw` needs and jit should not fold (operators).
     initialise: `key -> params`.
     loss_fn: a `Loss`.
-    stream, held_out: batches to train on and to validate on, as `examples.images` has them.
+    stream, held_out, num_held_out: batches to train on and to validate on, as `examples.Streams` has them.
     batched: what of a batch has the examples on its first axis, as `train_step` takes it.
     show: `(params, source) -> (images [n, h, w], told)`, likewise: a sheet and scalars for the log.
     unit: of the images.
@@ -43,6 +43,7 @@ class Task(NamedTuple):
     loss_fn: Loss
     stream: Callable
     held_out: Callable
+    num_held_out: int
     batched: Any
     show: Callable
     unit: str
@@ -62,7 +63,7 @@ def task(config: configs.Config, method: str) -> Task:
     settings = learned(config, method)
     A, units = operator(config.measure, {}), configs.build(config.prior.units)
     rebuilt, loss_fn = reconstruction(config, settings), _loss(config, settings)
-    (stream, held_out), unseen = examples(config, settings.train, A), validation(config, _SHEET, A)
+    streams, unseen = examples(config, settings.train, A), validation(config, _SHEET, A)
     data = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, jnp.result_type(float)))
 
     @jax.jit
@@ -81,8 +82,9 @@ def task(config: configs.Config, method: str) -> Task:
         (A, simulator(config.measure, A)),
         lambda key: rebuilt.init(key, A, jnp.zeros(data.shape, data.dtype)),
         loss_fn,
-        lambda source, *place: (Examples(source[0], *batch) for batch in stream(source, *place)),
-        lambda source, *place: Examples(source[0], *held_out(source, *place)),
+        lambda source, *place: (Examples(source[0], *batch) for batch in streams.training(source, *place)),
+        lambda source, *place: Examples(source[0], *streams.held_out(source, *place)),
+        streams.num_held_out,
         Examples._make((False, True, True, True)),
         lambda params, source: shown(params, source[0], unseen(source)),
         units.name,
@@ -137,7 +139,11 @@ def _classifier_task(config, settings):
     """Training of the classifier on labelled files."""
     prior, network, units = config.prior, configs.build(settings.network), configs.build(config.prior.units)
     train = dataclasses.replace(settings.train, label_dropout=0.0)
-    stream, held_out = images(config, train, operator(config.measure, {}))
+    streams = images(config, train, operator(config.measure, {}))
+    if not streams.num_held_out:
+        raise configs.ConfigError(
+            f"{config.name} has no images to validate its classifier on; files with such a part, and a num_validation, are needed"
+        )
     loss_fn = configs.build(train.loss, network.apply)
 
     @jax.jit
@@ -145,8 +151,9 @@ def _classifier_task(config, settings):
         return units.display(units.decode(batch[0])), {f"validation_{name}": value for name, value in loss_fn(params, None, batch)[1].items()}
 
     def shown(params, source):
-        grid = mesh.device_mesh(1, train.batch_size)
-        return show(params, held_out(source, 0, mesh.batch_sharding(grid)))
+        over = mesh.batch_sharding(mesh.device_mesh(1, train.batch_size))
+        found = [show(params, streams.held_out(source, i, over)) for i in range(max(1, streams.num_held_out // train.batch_size))]
+        return found[0][0][:_SHEET], jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *(told for _, told in found))
 
     return Task(
         f"{config.name}_{CLASSIFIER}",
@@ -154,8 +161,7 @@ def _classifier_task(config, settings):
         (),
         lambda key: network.init(key, jnp.zeros(prior.shape)),
         loss_fn,
-        stream,
-        held_out,
+        *streams,
         True,
         shown,
         units.name,

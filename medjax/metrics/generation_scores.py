@@ -76,13 +76,19 @@ def generation_scores(key, generated, reference, held_out, spatial=None, probabi
         found = memorisation(generated, held_out, reference, num_nearest=1)
         return float(np.median(found.distances)), float(np.median(found.held_out_distances)), found.share, found.z, found.p
 
+    def frechet(one, other):
+        if min(len(one), len(other)) <= one.shape[1]:
+            found = f"{len(one)} and {len(other)} images of {one.shape[1]} features"
+            raise ValueError(f"{found} have no whole covariance; more images than features are needed")
+        return frechet_distance(one, other)
+
     groups = {
-        ("frechet_distance",): lambda: (frechet_distance(generated, reference),),
+        ("frechet_distance",): lambda: (frechet(generated, reference),),
         ("frechet_distance_extrapolated",): lambda: (at_infinity(keys[0], generated, reference),),
         ("kernel_distance", "kernel_distance_error"): lambda: kernel_distance(keys[1], generated, reference),
         ("precision", "recall"): lambda: precision_recall(generated, reference),
         ("density", "coverage"): lambda: density_coverage(generated, reference),
-        ("spatial_frechet_distance",): lambda: (frechet_distance(*given(spatial, "spatial features")),),
+        ("spatial_frechet_distance",): lambda: (frechet(*map(np.asarray, given(spatial, "spatial features"))),),
         ("inception_score", "inception_score_deviation"): lambda: inception_score(keys[2], given(probabilities, "class probabilities")),
         ("nearest_distance", "held_out_nearest_distance", "memorisation_share", "memorisation_z", "memorisation_p"): memory,
         ("memorisation_cells",): lambda: (copying_in_cells(generated, held_out, reference, _centres(keys[3], reference)),),

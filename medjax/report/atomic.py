@@ -18,6 +18,8 @@ def write_atomically(path) -> Iterator[Path]:
       OSError: where the folder cannot be written.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder does not exist; one that does is needed")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary

@@ -22,6 +22,9 @@ def join() -> None:
         raise ValueError(f"{', '.join(told)} set, {', '.join(name for name in _OURS if name not in told)} not; all three are needed")
     if told:
         address, *numbers = (told[name] for name in _OURS)
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"MEDJAX_COORDINATOR is {address!r}; HOST:PORT of process 0 is needed")
         if not all(number.isdigit() for number in numbers) or int(numbers[1]) >= int(numbers[0]):
             raise ValueError(f"process {numbers[1]} of {numbers[0]} is asked for; whole numbers, the first below the second, are needed")
         jax.distributed.initialize(address, int(numbers[0]), int(numbers[1]))

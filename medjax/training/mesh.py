@@ -16,7 +16,7 @@ def device_mesh(num_shards: int = 1, batch_size: int = 0) -> Mesh:
 
     Args:
       num_shards: devices that a copy of the weights is spread over; 1 for a copy on each (data parallel), all for none that is whole (fully sharded).
-      batch_size: examples of a step, which all devices share; 0 where there are none.
+      batch_size: examples of a step, or of a part of it where gradients are accumulated, which all devices share; 0 where there are none.
 
     Returns:
       A mesh `[devices / num_shards, num_shards]`.

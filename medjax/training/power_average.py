@@ -102,6 +102,8 @@ def averaged(folder, width: float, step: int = 0):
     gamma, places = exponent(width), []
     for path in sorted((Path(folder) / "snapshots").glob("*.safetensors")):
         told = load_metadata(path)
+        if not {"step", "width"} <= told.keys():
+            raise ValueError(f"{path}: tells no step and width; a snapshot of train.py is needed")
         places.append((int(told["step"]), exponent(float(told["width"])), path))
     step = step or max((place[0] for place in places), default=0)
     places = [place for place in places if place[0] <= step]

@@ -22,9 +22,16 @@ def save_weights(path, params, metadata: dict[str, str]) -> None:
 
 
 def load_metadata(path) -> dict[str, str]:
-    """What `save_weights` wrote beside the weights."""
-    with safe_open(path, "numpy") as file:
-        return file.metadata() or {}
+    """What `save_weights` wrote beside the weights.
+
+    Raises:
+      ValueError: for a damaged file.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole .safetensors file ({error})") from error
 
 
 def load_tree(path) -> dict:
