@@ -147,7 +147,7 @@ def test_command_line(tmp_path, capsys):
         ("line.npy", "--output", "x.png"): "holds no images to draw",
         ("line.npy", "--outptu", "x.png"): "PATH [--output SHEET.png] is needed",
         ("line.npy", "--output"): "expected one argument",
-        ("sheet.png", "--output", "none/x.png"): "No such file or directory",
+        ("sheet.png", "--output", "none/x.png"): "none/x.png: its folder does not exist",
     }
     for arguments, message in bad.items():
         places = [str(tmp_path / argument) if not argument.startswith("--") else argument for argument in arguments]
