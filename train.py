@@ -69,9 +69,8 @@ def main(arguments):
         losses, stream, warned = host.get("losses", []), work.stream(source, key, first, over), False
         flops, clock, waited, timed = None, time.perf_counter(), 0.0, 0
         for done in range(first + 1, settings.num_steps + 1):
-            begun = time.perf_counter()
-            batch = next(stream)
-            waited, timed = waited + time.perf_counter() - begun, timed + 1
+            batch, seconds = next(stream)
+            waited, timed = waited + seconds, timed + 1
             flops = train_flops(work.loss_fn, state.params, key, batch) if flops is None else flops
             state, metrics = step(key, state, batch)
             losses.append(metrics)
@@ -81,7 +80,7 @@ def main(arguments):
             if (logging or saving) and not _finite(metrics):
                 at, metrics = next((done - len(losses) + k, m) for k, m in enumerate(losses, 1) if not _finite(m))  # the rest holds its NaN
                 found = f"the loss is {metrics['loss']}, the norm of its gradient {metrics['grad_norm']} at step {at}"
-                batch = next(work.stream(source, key, at - 1, over))
+                batch = next(work.stream(source, key, at - 1, over))[0]
                 raise ValueError(f"{found}; {trouble(metrics) or _advice(metrics, batch, field, settings)}")
             if logging:
                 means = {name: float(np.mean([float(m[name]) for m in losses])) for name in metrics}

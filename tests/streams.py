@@ -7,7 +7,7 @@ from medjax.training.mesh import batch_sharding, device_mesh
 
 def drawn(work, source, key, step=0):
     """The batch of a step of a `Task`; under `jax.eval_shape` its shapes."""
-    return next(work.stream(source, key, step, batch_sharding(device_mesh())))
+    return next(work.stream(source, key, step, batch_sharding(device_mesh())))[0]
 
 
 def shapes(work):

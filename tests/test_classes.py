@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ from medjax import config as configs
 from medjax.config import Prior, Spec, Train, load
 from medjax.data.files import Files, Stored
 from medjax.data.scan import InputError
+from medjax.experiment import examples
 from medjax.experiment import prior as priors
 from medjax.experiment.examples import images
 from medjax.experiment.judged import judged
-from medjax.experiment.problem import operator
+from medjax.experiment.problem import opened, operator
 from medjax.networks.bfloat16 import bfloat16
 from medjax.networks.unet import unet
 from medjax.override import override
@@ -95,13 +97,26 @@ def test_labels_go_with_their_images_and_some_are_dropped(folder):
     train = dataclasses.replace(found.train, batch_size=16, label_dropout=0.25)
     stream, held_out, _ = images(found, train, operator(found.measure, {}))
     over = mesh.batch_sharding(mesh.device_mesh())
-    batches = [batch for batch, _ in zip(stream((), jax.random.key(3), 0, over), range(60), strict=False)]
+    batches = [batch for (batch, _), _ in zip(stream((), jax.random.key(3), 0, over), range(60), strict=False)]
     pixels, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
     told = labels >= 0
     assert np.array_equal(pixels.mean((1, 2))[told] > 0.5, labels[told] == 1)
     assert abs(np.mean(~told) - 0.25) < 0.056  # 4 standard deviations of 960 draws
     pixels, labels = held_out((), 0, over)
     assert np.array_equal(np.asarray(pixels).mean((1, 2)) > 0.5, np.asarray(labels) == 1)
+
+
+def test_time_that_files_are_waited_for_is_told(folder, monkeypatch):
+    """Batches say how long their files took to come; what is generated waits for none."""
+    found = config(folder)
+    train, A = dataclasses.replace(found.train, batch_size=4), operator(found.measure, {})
+    files, over, pause = opened(found, A), mesh.batch_sharding(mesh.device_mesh()), 0.25
+    slow = files._replace(read=lambda part, index: time.sleep(pause * (part == "train")) or files.read(part, index))
+    monkeypatch.setattr(examples, "opened", lambda *_: slow)
+    _, waited = next(images(found, train, A).training((), jax.random.key(0), 0, over))
+    assert waited > 3 * pause  # of 4 images, that no one has read ahead
+    generated = dataclasses.replace(found, files=None, prior=dataclasses.replace(found.prior, classes=(), data=Spec("ellipses", {"size": 16})))
+    assert next(images(generated, train, A).training((), jax.random.key(0), 0, over))[1] == 0
 
 
 def test_what_does_not_fit_is_told_in_one_line(folder):

@@ -43,7 +43,7 @@ assert bool(split) == (shards > 1) and all(leaf.addressable_shards[0].data.size 
 step = jax.jit(train_step(work.loss_fn, optimizer, 0.9, batched=work.batched), donate_argnums=1, out_shardings=(shardings, everywhere))
 losses, stream = [], work.stream(source, key, 0, over)
 for _ in range(4):
-    batch = next(stream)
+    batch, _ = next(stream)
     assert len(batch.sharding.device_set) == jax.device_count() and batch.addressable_shards[0].data.shape[0] * jax.device_count() == 8
     state, metrics = step(key, state, batch)
     losses.append([float(metrics["loss"]), float(metrics["grad_norm"])])

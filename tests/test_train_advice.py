@@ -35,7 +35,7 @@ def at_a_saddle(params, key, batch):
 
 def test_a_saddle_is_named_at_its_step(train, monkeypatch, tmp_path):
     """Not the last step of those that are looked at together: all after the first are NaN, and seem to have another cause."""
-    stream = lambda *_: itertools.repeat(jnp.array([0.5, 0.5]))  # noqa: E731
+    stream = lambda *_: itertools.repeat((jnp.array([0.5, 0.5]), 0.0))  # noqa: E731
     work = Task(
         "toy", SETTINGS, {}, lambda key: {"t": jnp.array([1.0, 0.0])}, at_a_saddle, stream, stream, 32, True, lambda *_: None, "", Spec("toy")
     )

@@ -1,6 +1,7 @@
 """What is learned from: images and data, generated or of files."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,8 +21,8 @@ from medjax.training.state import batch_key
 class Streams(NamedTuple):
     """Batches to train on and to validate on.
 
-    training: `(source, key, first, sharding) -> Iterator`, the batches of a training from step `first` on, global arrays of that sharding, whose
-      random part comes of `key`.
+    training: `(source, key, first, sharding) -> Iterator` of `(batch, seconds)`, the batches of a training from step `first` on, global arrays of
+      that sharding, whose random part comes of `key`, each with the time that its files were waited for.
     held_out: `(source, i, sharding) -> batch`, the i-th of those that are never trained on.
     num_held_out: images that these are made of, as many as `Train.num_validation` asks for or files have.
     """
@@ -90,7 +91,7 @@ def _generated(train, one, unlimited):
     def stream(source, key, first, sharding) -> Iterator:
         for step in itertools.count(first):
             keys = jax.random.split(batch_key(key, step), train.batch_size)
-            yield drawn(source, mesh.spread(keys, sharding))
+            yield drawn(source, mesh.spread(keys, sharding)), 0.0
 
     def held_out(source, i, sharding):
         keys = jnp.stack([validation_key(i * train.batch_size + j) for j in range(train.batch_size)])
@@ -115,8 +116,12 @@ def _streams(train, files: Files, change, made):
     def stream(source, key, first, sharding) -> Iterator:
         rows = tuple(mesh.local_rows(sharding, train.batch_size).tolist())
         read = pipeline(Batches(files, num, train.seed, train.batch_size, rows, first), train.num_workers)
-        for step, found in zip(itertools.count(first), read, strict=False):
-            yield changed(source, mesh.spread(batch_key(key, step), mesh.replicated(sharding.mesh)), _placed(found, sharding, train.batch_size))
+        for step in itertools.count(first):
+            begun = time.perf_counter()
+            found = next(read)
+            waited = time.perf_counter() - begun  # not for `changed`: a processor that is busy with the last step lets it wait
+            batch = changed(source, mesh.spread(batch_key(key, step), mesh.replicated(sharding.mesh)), _placed(found, sharding, train.batch_size))
+            yield batch, waited
 
     def held_out(source, i, sharding):
         wanted = [places[(i * train.batch_size + int(row)) % len(places)] for row in mesh.local_rows(sharding, train.batch_size)]

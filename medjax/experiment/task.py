@@ -82,7 +82,7 @@ def task(config: configs.Config, method: str) -> Task:
         (A, simulator(config.measure, A)),
         lambda key: rebuilt.init(key, A, jnp.zeros(data.shape, data.dtype)),
         loss_fn,
-        lambda source, *place: (Examples(source[0], *batch) for batch in streams.training(source, *place)),
+        lambda source, *place: ((Examples(source[0], *batch), waited) for batch, waited in streams.training(source, *place)),
         lambda source, *place: Examples(source[0], *streams.held_out(source, *place)),
         streams.num_held_out,
         Examples._make((False, True, True, True)),

@@ -61,7 +61,7 @@ def speed(num_images: int, flops: float, seconds: float, waited: float) -> dict[
       num_images: in it.
       flops: of it, by `train_flops`.
       seconds: that it took.
-      waited: of these, for batches. Arrays are worked on meanwhile, so it is the most that a device can have been idle for their sake.
+      waited: of these, for files. Arrays are worked on meanwhile, so it is the most that a device can have been idle for their sake.
 
     Returns:
       `images_per_second`, `teraflops` (1e12 FLOP / s), `input_share` and, of devices whose peak is known, `utilisation` of all of them (MFU).
