@@ -38,7 +38,7 @@ def get_config() -> Config:
         base,
         name="brain_contrasts",
         prior=dataclasses.replace(base.prior, sigma_data=0.23, mean=0.0, checkpoint="checkpoints/brain_contrasts.safetensors"),
-        train=dataclasses.replace(base.train, num_steps=4000, initial="checkpoints/mri_brain.safetensors", augment=changes),
+        train=dataclasses.replace(base.train, num_steps=2500, initial="checkpoints/mri_brain.safetensors", augment=changes),
         about="anatomical label maps of 14 people in the labels of SynthSeg, Apache-2.0; intensities are drawn, no scan is learned from",
         files=Spec("label_maps.files", maps),
     )
