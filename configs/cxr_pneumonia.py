@@ -19,8 +19,8 @@ def get_config() -> Config:
     methods: dict[str, Answer] = {"tv": Solve(Spec("tv_reconstruction", {"strength": 20.0}), num_steps=300)}
     methods |= {name: found for name, found in samplers().items() if name in ("mmps", "dps", "diffpir")}
     changes = (
-        Spec("augment.moved", {"degrees": 5.0, "scale": 1.05, "shift": 0.03}),
-        Spec("augment.elastic", {"amplitude": 2.0}),
+        Spec("augment.moved", {"degrees": 5.0, "scale": 1.05, "shift": 0.03, "outside": None}),
+        Spec("augment.elastic", {"amplitude": 2.0, "outside": None}),
         Spec("augment.recalibrated", {"gain": 0.05, "zero": 0.0}),
     )
     classes = ("normal", "bacterial", "viral")
@@ -39,7 +39,7 @@ def get_config() -> Config:
         ),
         train=Train(
             loss=Spec("score_matching", {"mean_log_sigma": -2.0, "std_log_sigma": 1.4}),
-            num_steps=4000,
+            num_steps=3000,
             batch_size=8,
             learning_rate=1.5e-3,
             augment=changes,

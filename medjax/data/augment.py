@@ -20,7 +20,7 @@ def mirrored(draw: Callable, axis: int = 1, probability: float = 0.5) -> Callabl
     return fn
 
 
-def moved(draw: Callable, degrees: float = 10.0, scale: float = 1.1, shift: float = 0.05, outside: float = 0.0) -> Callable:
+def moved(draw: Callable, degrees: float = 10.0, scale: float = 1.1, shift: float = 0.05, outside: float | None = 0.0) -> Callable:
     r"""Draws turned, magnified and shifted, in one resampling by cubic convolution, which blurs less than a linear one.
 
     .. math:: x'(c + r) = x(c + s^{-1} R(\phi)^T r - t)
@@ -30,7 +30,7 @@ def moved(draw: Callable, degrees: float = 10.0, scale: float = 1.1, shift: floa
       degrees: the largest turn, either way; turns are as likely as each other.
       scale: the largest magnification s, at least 1; its logarithm is uniform between this and one over it.
       shift: the largest t along each axis, as a share of its side.
-      outside: what is beyond the image, -1000 for CT in HU.
+      outside: what is beyond the image, -1000 for CT in HU; None for its mirror image, where it fills its frame as radiographs do.
 
     Reference:
       Keys (1981), Cubic convolution interpolation for digital image processing, eq. 15, a = -1/2.
@@ -52,7 +52,7 @@ def moved(draw: Callable, degrees: float = 10.0, scale: float = 1.1, shift: floa
     return fn
 
 
-def elastic(draw: Callable, amplitude: float = 2.0, num_waves: int = 4, outside: float = 0.0) -> Callable:
+def elastic(draw: Callable, amplitude: float = 2.0, num_waves: int = 4, outside: float | None = 0.0) -> Callable:
     r"""Draws bent by a smooth random displacement, sine waves of random coefficients along both axes.
 
     .. math::
@@ -65,7 +65,7 @@ def elastic(draw: Callable, amplitude: float = 2.0, num_waves: int = 4, outside:
       draw: `key -> image`.
       amplitude: A [pixels].
       num_waves: K.
-      outside: what is beyond the image.
+      outside: what is beyond the image, see `moved`.
     """
 
     def fn(key):
@@ -102,20 +102,28 @@ def recalibrated(draw: Callable, gain: float = 0.03, zero: float = -1000.0) -> C
     return fn
 
 
-def cubic(image, places, outside=0.0):
-    """`image` `[h, w, ...]` at `places` `[2, ...]` [pixels], by Keys' cubic convolution, `outside` beyond its border."""
-    h, w = image.shape[:2]
+def cubic(image, places, outside: float | None = 0.0):
+    """`image` `[h, w, ...]` at `places` `[2, ...]` [pixels], by Keys' cubic convolution, `outside` beyond its border, its mirror image for None."""
     below = jnp.floor(places).astype(jnp.int32)
     rest = places - below
-    padded = jnp.pad(image - outside, ((1, 1), (1, 1), *((0, 0),) * (image.ndim - 2)))  # one ring of zeros: what is clipped lands there
+    level = 0.0 if outside is None else outside
+    padded = jnp.pad(image - level, ((1, 1), (1, 1), *((0, 0),) * (image.ndim - 2)))  # one ring of zeros: what is clipped lands there
     total = 0
     for i in range(-1, 3):
-        row = jnp.clip(below[0] + i, -1, h) + 1
+        row = _index(below[0] + i, image.shape[0], outside is None)
         for j in range(-1, 3):
-            column = jnp.clip(below[1] + j, -1, w) + 1
+            column = _index(below[1] + j, image.shape[1], outside is None)
             weight = _keys(rest[0] - i) * _keys(rest[1] - j)
             total = total + weight.reshape(*weight.shape, *(1,) * (image.ndim - 2)) * padded[row, column]
-    return total + outside
+    return total + level
+
+
+def _index(at, size, reflected):
+    """Where pixel `at` of an axis is in what is padded by one."""
+    if reflected:
+        turned = at % (2 * size)
+        return jnp.minimum(turned, 2 * size - 1 - turned) + 1
+    return jnp.clip(at, -1, size) + 1
 
 
 def _keys(t):
