@@ -74,7 +74,7 @@ def elastic(draw: Callable, amplitude: float = 2.0, num_waves: int = 4, outside:
         h, w, kind = *image.shape[:2], image.real.dtype
         waves = jnp.arange(1, num_waves + 1, dtype=kind)
         sines = [jnp.sin(jnp.pi * waves[:, None] * jnp.arange(n, dtype=kind)[None] / (n - 1)) for n in (h, w)]
-        c = jax.random.normal(key_waves, (2, num_waves, num_waves), kind) / (waves[:, None] ** 2 + waves[None] ** 2)
+        c = jax.random.normal(key_waves, (2, num_waves, num_waves), kind) / (waves[None, :, None] ** 2 + waves[None, None] ** 2)
         u = amplitude * jnp.einsum("ajk,jh,kw->ahw", c, *sines)
         places = jnp.stack(jnp.meshgrid(jnp.arange(h, dtype=kind), jnp.arange(w, dtype=kind), indexing="ij"))
         return cubic(image, places + u, outside)
