@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medjax.experiment.card import card
 from medjax.experiment.command_line import located, parse, run, versions
+from medjax.experiment.ledger import gathered
 from medjax.experiment.record import of_training, to_json
 from medjax.experiment.task import field as field_of
 from medjax.experiment.task import task
@@ -59,12 +60,13 @@ def main(arguments):
     steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched, gammas)
     step, look = jax.jit(steps, donate_argnums=1, out_shardings=(shardings, everywhere)), _looker(output, work, source, over)
     look(state.ema, first, owed)
+    validated = {int(step): loss for step, loss in gathered(log.values(output / "log.jsonl", "validation_loss") if cluster.first() else {}).items()}
     stop = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.append(number))
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with checkpoint.open_checkpoints(*kept) as manager, Progress(*columns, disable=not cluster.first()) as bar:
+    with checkpoint.open_checkpoints(*kept, validated.get) as manager, Progress(*columns, disable=not cluster.first()) as bar:
         row = bar.add_task("train", total=settings.num_steps, completed=first, rate="")
         losses, stream, warned = host.get("losses", []), work.stream(source, key, first, over), False
         flops, clock, waited, timed = None, time.perf_counter(), 0.0, 0
@@ -95,7 +97,7 @@ def main(arguments):
                 bar.update(row, completed=done, rate=f"loss {means['loss']:.4f}  {rates['images_per_second']:.1f} images/s")
                 losses, clock, waited, timed = [], time.perf_counter(), 0.0, 0
             due = _due(done, settings)
-            told = {} if stopping else look(state.ema, done, due)
+            validated |= {} if stopping else look(state.ema, done, due)
             if settings.ema_widths and (done % settings.snapshot_every == 0 or ended):
                 tracks = mesh.whole(state.tracks)
                 if cluster.first():
@@ -103,7 +105,7 @@ def main(arguments):
             if saving:
                 _export(output, config, work, arguments, done, mesh.whole(state.ema))
                 floats = [{name: float(value) for name, value in m.items()} for m in losses]
-                checkpoint.save(manager, state, {"losses": floats, "owed": due if stopping else []}, told)
+                checkpoint.save(manager, state, {"losses": floats, "owed": due if stopping else []})
             if stopping:
                 bar.stop()
                 checkpoint.finish(manager)
@@ -181,7 +183,7 @@ def _due(done, settings):
 
 
 def _looker(output, work, source, over):
-    """`(ema, done, due) -> {"validation_loss": value}` over images that are never trained on, always the same; a sheet is drawn."""
+    """`(ema, done, due) -> {done: loss}` over images that are never trained on, always the same, where that is due; a sheet is drawn."""
     settings = work.settings
     loss_fn = jax.jit(lambda params, key, batch: work.loss_fn(params, key, batch)[0])
     num = -(-work.num_held_out // settings.batch_size)
@@ -190,8 +192,8 @@ def _looker(output, work, source, over):
     def look(ema, done, due):
         told = {}
         if "validation" in due and num:
-            told["validation_loss"] = float(np.mean([loss_fn(ema, keys[i], work.held_out(source, i, over)) for i in range(num)]))
-        _log(output, step=done, **told)
+            told[done] = float(np.mean([loss_fn(ema, keys[i], work.held_out(source, i, over)) for i in range(num)]))
+            _log(output, step=done, validation_loss=told[done])
         if "sheet" in due:
             images, found = mesh.whole(work.show(ema, source))
             if cluster.first():

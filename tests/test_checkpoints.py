@@ -24,9 +24,9 @@ def at(step):
 
 def saved(folder, losses, **options):
     """Checkpoints of steps 1, 2, ..., each with its validation loss."""
-    with checkpoint.open_checkpoints(folder, **options) as manager:
-        for step, loss in enumerate(losses, 1):
-            checkpoint.save(manager, at(step), {"losses": [step]}, {} if loss is None else {"validation_loss": loss})
+    with checkpoint.open_checkpoints(folder, **options, loss=lambda step: losses[step - 1]) as manager:
+        for step in range(1, len(losses) + 1):
+            checkpoint.save(manager, at(step), {"losses": [step]})
         checkpoint.finish(manager)
         return sorted(manager.all_steps())
 
@@ -43,6 +43,19 @@ def saved(folder, losses, **options):
 def test_the_latest_and_the_best_are_kept_apart(tmp_path, options, kept):
     """The latest is never dropped for a better one; those without a loss (saved in a hurry) are among the latest alone."""
     assert saved(tmp_path / "run", [3.0, 1.0, 2.5, 2.0, None, 9.0], **options) == kept
+
+
+def test_the_best_stay_known_to_a_run_that_goes_on(tmp_path):
+    """A loss that came after its checkpoint was written, or before the run was stopped, counts as any other."""
+    losses = {1: 2.0}
+    for steps in ((1, 2), (3, 4), (5, 6)):  # three runs, the first of which stops before step 2 is looked at
+        with checkpoint.open_checkpoints(tmp_path / "run", 1, 1, losses.get) as manager:
+            for step in steps:
+                checkpoint.save(manager, at(step), {})
+            checkpoint.finish(manager)
+            kept = sorted(manager.all_steps())
+        losses |= {2: 1.0} if steps == (1, 2) else {3: 4.0, 4: 5.0}
+    assert kept == [2, 6]
 
 
 def test_host_state_comes_back(tmp_path):
@@ -76,7 +89,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, damage
         state, host, skipped = checkpoint.restore(manager, STATE)
         assert int(state.step) == 2 and host == {"losses": [2]} and (tmp_path / "run" / "damaged-3").is_dir()
         assert len(skipped) == 1 and "run/3 cannot be read (" in skipped[0] and "\n" not in skipped[0]
-        checkpoint.save(manager, at(3), {}, {})
+        checkpoint.save(manager, at(3), {})
         checkpoint.finish(manager)
         assert sorted(manager.all_steps()) == [2, 3]
         assert int(checkpoint.restore(manager, STATE)[0].step) == 3

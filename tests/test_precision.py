@@ -9,6 +9,7 @@ import pytest
 from medjax.diffusion.edm import edm
 from medjax.diffusion.score_matching import score_matching
 from medjax.networks.bfloat16 import bfloat16
+from medjax.networks.image_classifier import image_classifier
 from medjax.networks.unet import unet
 from medjax.training.flops import inner_jaxprs
 from medjax.training.state import initial_state, train_step
@@ -53,6 +54,14 @@ def test_bfloat16_is_used_and_near(inputs):
     assert one.dtype == other.dtype == jnp.float32 and 1e-4 < distance(one, other) < 2e-2
     grads = [jax.jit(jax.grad(lambda p, n=n: jnp.sum(n.apply(p, x, NOISE) ** 2)))(params) for n in (whole, half)]
     assert jax.tree.map(jnp.result_type, grads[1]) == jax.tree.map(jnp.result_type, params) and distance(*grads) < 3e-2
+
+
+def test_a_classifier_gives_its_features_in_bfloat16(key):
+    """What is asked for by name is the network's to know; 2e-2 as above."""
+    network, x = image_classifier(num_classes=2, width=8, multipliers=(1, 2)), jax.random.normal(key, (16, 16), jnp.float32)
+    params = network.init(key, x)
+    one, other = (jax.jit(lambda p, x, n=n: n.apply(p, x, features=True))(params, x) for n in (network, bfloat16(network)))
+    assert len(other) == 3 and all(leaf.dtype == jnp.float32 for leaf in other) and 0 < distance(one, other) < 2e-2
 
 
 def test_a_noise_level_is_not_rounded(inputs):

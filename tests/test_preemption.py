@@ -80,6 +80,9 @@ def compare(tmp_path, kills, seed, num_steps):
     assert records(tmp_path / "killed") == records(tmp_path / "whole"), told
     assert [r["step"] for r in records(tmp_path / "whole") if "loss" in r] == list(range(4, num_steps + 1, 4))
     assert not [path.name for path in (tmp_path / "killed").rglob("*damaged*")]
+    losses = log.values(tmp_path / "killed/log.jsonl", "validation_loss")
+    best = min(losses, key=lambda step: (losses[step], -step))
+    assert all((tmp_path / name / "checkpoints" / str(best)).is_dir() for name in ("whole", "killed")), told
     return told
 
 

@@ -43,8 +43,8 @@ def images(config: configs.Config, train: configs.Train, A) -> Streams:
     if config.files:
         files = opened(config, A)
         if config.prior.classes:
-            return _streams(train, _of_classes(config, files), _augmented(train), lambda source, key, found: encoded(config, found)[::2])
-        return _streams(train, files, _augmented(train), lambda source, key, found: encoded(config, found).image)
+            return _streams(train, _of_classes(config, files), augmented(train), lambda source, key, found: encoded(config, found)[::2])
+        return _streams(train, files, augmented(train), lambda source, key, found: encoded(config, found).image)
     if config.prior.classes:
         raise configs.ConfigError(f"{config.name}: prior.classes are {', '.join(config.prior.classes)}; files with labels are needed")
     image = _image(config, train)
@@ -66,7 +66,7 @@ def examples(config: configs.Config, train: configs.Train, A) -> Streams:
     if train.augment and files.read("train", 0).data is not None:
         raise configs.ConfigError(f"train.augment is {train.augment[0].name}, which changes images; the data of {config.files.name} would not follow")
 
-    return _streams(train, files, _augmented(train), lambda source, key, found: measured(source, key, *encoded(config, found)[:2]))
+    return _streams(train, files, augmented(train), lambda source, key, found: measured(source, key, *encoded(config, found)[:2]))
 
 
 def validation(config: configs.Config, num: int, A) -> Callable:
@@ -171,8 +171,8 @@ def _image(config, train):
     return lambda key: units.encode(draw(key))
 
 
-def _augmented(train):
-    """`(key, images [n, ...]) -> images`, changed by `Train.augment`."""
+def augmented(train: configs.Train) -> Callable:
+    """`(key, images [n, ...]) -> images` of files, changed by `Train.augment`."""
 
     def change(key, images):
         def one(key, image):

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +89,8 @@ def generated(config: Config, weights, num: int, seed: int, output, header: dict
 
     size, grid, stop = _AT_ONCE * jax.device_count(), mesh.device_mesh(), 0
     over, everywhere = mesh.batch_sharding(grid), mesh.replicated(grid)
-    missing = np.setdiff1d(np.arange(num), list(gathered(_held(folder)[0] if cluster.first() else {})))
+    held = gathered({str(i): "" for i in _held(folder)[0]} if cluster.first() else {})  # whose names are strings
+    missing = np.setdiff1d(np.arange(num), np.array([int(i) for i in held], int))
     weights, draw = mesh.spread(weights, everywhere), _blocks(config, over)
     advance(num - len(missing))
     for first in range(0, len(missing), size):
@@ -116,12 +116,12 @@ def generated(config: Config, weights, num: int, seed: int, output, header: dict
 def _held(folder):
     """`(index of an image -> the block that has it, seconds that the blocks took)`, of blocks that are whole."""
     held, seconds = {}, 0.0
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted(folder.glob("[!.]*.npz")):  # what begins so was left by a kill
         try:
             with np.load(path, allow_pickle=False) as block:
                 indices, took, _ = block["indices"].tolist(), float(block["seconds"]), block["images"]
-        except (ValueError, OSError, KeyError, zipfile.BadZipFile):
-            continue  # a damaged file: its images are drawn again
+        except Exception:  # a parser of damaged bytes raises anything
+            continue  # its images are drawn again
         held |= dict.fromkeys(indices, str(path))
         seconds += took
     return held, seconds
@@ -148,9 +148,12 @@ def _keep(folder, indices, images, seconds):
     """A block, whole or not at all."""
     path = folder / f"{indices[0]:07d}_{indices[-1]:07d}.npz"
     partial = folder / f".{os.getpid()}-{path.name}"
-    with partial.open("wb") as file:
-        np.savez(file, images=images, indices=indices, seconds=seconds, allow_pickle=False)
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, images=images, indices=indices, seconds=seconds, allow_pickle=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def displayed(config: Config, images) -> np.ndarray:

@@ -13,6 +13,7 @@ from medjax.config import Config
 from medjax.data.files import batch, spread
 from medjax.data.scan import InputError
 from medjax.experiment.command_line import located
+from medjax.experiment.examples import augmented
 from medjax.experiment.problem import encoded, opened, operator, phantom
 from medjax.experiment.reconstruct import named_path
 from medjax.experiment.sweep import evaluation_key
@@ -39,7 +40,7 @@ class Seen(NamedTuple):
 class Judged(NamedTuple):
     """What `judged` gives.
 
-    measures: "generated" and "held out" -> name of a measure, with the network whose features it is of -> value.
+    measures: "generated", "held out" and "copies" -> name of a measure, with the network whose features it is of -> value.
     left_out: why some are missing, a line each.
     nearest: `[k]` generated images that are nearest to training images, and `neighbours` `[k]` those.
     num_training, num_held_out: images that they were held against.
@@ -56,8 +57,11 @@ class Judged(NamedTuple):
 def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judged]:
     """`(images, labels) -> Judged`, of images as networks see them, held against the training images and the held-out ones of the config.
 
-    Everything is told of held-out images, too, in place of the generated ones: as many of them as there are generated images, or all where they are
-    fewer. Features are those of the config's classifier, whose name each measure bears; without one there are distances of pixels alone.
+    Everything is told in place of the generated images of others, too, of as many or of all where there are fewer: of held-out ones, but what asks
+    whether they are copies, and of copies, training images that were changed as `Train.augment` changes them. A model that does nothing but copy gets
+    what copies get; where that is not far from what held-out images get, the measure does not see copies. Without files there is no training set:
+    images are held against others of the phantom, and nothing is said of copies. Features are those of the config's classifier, whose name each
+    measure bears; without one there are distances of pixels alone, to the nearer of an image and its mirror image where the training mirrors.
 
     Args:
       config: whose files, or phantom, are real.
@@ -67,16 +71,21 @@ def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judg
       ValueError: for weights of the classifier that are missing or of another network, and for files without images to train on and to test.
     """
     look, real = _classifier(config), _real(config, seed)
+    mirror = any(spec.name.endswith("mirrored") and spec.args.get("axis", 1) == 1 for spec in config.train.augment)
 
     def judge(images, labels):
         (training, _), (held_out, known) = (real(part, len(images)) for part in ("train", "test"))
-        nearest = memorisation(images, held_out, training, num_nearest=1, quantile=0.5)
-        first = np.argsort(nearest.distances)[:_PAIRS]
-        some = np.linspace(0, len(held_out) - 1, min(len(images), len(held_out))).round().astype(int)
+        nearest = memorisation(images, held_out, training, mirror, num_nearest=1, quantile=0.5)
+        first, num = np.argsort(nearest.distances)[:_PAIRS], min(len(images), len(held_out))
+        some = np.linspace(0, len(held_out) - 1, num).round().astype(int)
         sets = {"generated": (images, labels), "held out": (held_out[some], known[some])}
-        found = {name: _scores(each, labels, training, held_out, look) for name, (each, labels) in sets.items()}
+        sets |= {"copies": _copies(config, seed, num)} if config.files else {}
+        told = {name: config.files is not None and name != "held out" for name in sets}  # whether it is asked if they are copies
+        found = {name: _scores(each, labels, training, held_out, look, mirror, told[name]) for name, (each, labels) in sets.items()}
         measures = {name: {_named(config, measure): value for measure, value in scores.items()} for name, (scores, _) in found.items()}
         left_out = [f"{name}, {_named(config, measure)}: {why}" for name, (_, reasons) in found.items() for measure, why in reasons.items()]
+        if num < len(images):
+            left_out.append(f"generated images beyond as many others: these are {num}, and distances of laws are smaller for {len(images)}")
         return Judged(measures, left_out, images[first], training[nearest.indices[first]], len(training), len(held_out))
 
     return judge
@@ -106,6 +115,18 @@ def _real(config, seed):
     return read
 
 
+def _copies(config, seed, num):
+    """Training images as networks see them, changed as training changes them, and their labels: `num` at equal distances, or all."""
+    files, change = opened(config, operator(config.measure, {})), jax.jit(augmented(config.train))
+    places, copies = spread(files, "train", min(num, files.num["train"])), []
+    for i, place in enumerate(places):
+        stored = batch(files, "train", [place])
+        image = change(jax.random.fold_in(evaluation_key(seed, 2**31 - 4), i), jnp.asarray(stored.image))
+        copies.append((np.asarray(encoded(config, stored._replace(image=image)).image[0]), -1 if stored.label is None else int(stored.label[0])))
+    images, labels = zip(*copies, strict=True)
+    return np.stack(images), np.array(labels)
+
+
 def _classifier(config):
     """`images -> Seen`, None without a classifier."""
     if config.classifier is None:
@@ -129,11 +150,17 @@ def _classifier_path(config):
     return located(named_path(config.classifier.checkpoint, f"{config.name}_{CLASSIFIER}"))
 
 
-def _scores(images, labels, training, held_out, look) -> tuple[dict[str, float], dict[str, str]]:
-    """Measures by name, and why some are left out."""
+def _scores(images, labels, training, held_out, look, mirror, told) -> tuple[dict[str, float], dict[str, str]]:
+    """Measures by name, and why some are left out; without `told` none of memorisation."""
+    scores = _all_scores(images, labels, training, held_out, look, mirror)
+    found, left_out = ({name: value for name, value in each.items() if told or not name.startswith("memorisation")} for each in scores)
+    return found, left_out
+
+
+def _all_scores(images, labels, training, held_out, look, mirror):
     found, left_out = {}, {}
     try:
-        pixels = memorisation(images, held_out, training, num_nearest=1, quantile=max(0.05, 1 / (len(held_out) + 1)))
+        pixels = memorisation(images, held_out, training, mirror, num_nearest=1, quantile=max(0.05, 1 / (len(held_out) + 1)))
         found = {"nearest_distance": float(np.median(pixels.distances)), "memorisation_share": pixels.share, "memorisation_z": pixels.z}
         found = {f"{name} of pixels": value for name, value in found.items()}
     except ValueError as error:

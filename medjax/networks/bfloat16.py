@@ -15,10 +15,10 @@ class Bfloat16(NamedTuple):
         """Weights in single precision."""
         return self.network.init(key, *inputs)
 
-    def apply(self, params, *inputs):
-        """The network's answer, in the precision of its first input."""
+    def apply(self, params, *inputs, **options):
+        """The network's answer, in the precision of its first input; what is named is no array."""
         rounded = [jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else _halved(leaf), each) for each in inputs]
-        out = self.network.apply(jax.tree.map(_halved, params), *rounded)
+        out = self.network.apply(jax.tree.map(_halved, params), *rounded, **options)
         return jax.tree.map(lambda leaf: leaf.astype(inputs[0].dtype), out)
 
 

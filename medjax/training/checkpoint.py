@@ -2,24 +2,47 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 _DAMAGED = "damaged-"
 
 
-@contextlib.contextmanager
-def open_checkpoints(folder, keep: int = 2, keep_best: int = 0) -> Iterator[ocp.CheckpointManager]:
-    """Manager of the checkpoints under `folder`: the latest `keep` of them, and beside these the `keep_best` of least `validation_loss`.
+class _Best(NamedTuple):
+    """Orbax's policy that keeps the `num` checkpoints of least `loss(step)`, the later one of equals."""
 
-    Orbax's `best_fn` with `max_to_keep` would drop the latest one where it is not among the best, and a run that stops would lose its work.
+    num: int
+    loss: Callable[[int], float | None]
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """For each of `checkpoints`."""
+        found = sorted((loss, -each.step) for each in checkpoints if (loss := self.loss(each.step)) is not None)
+        best = {-step for _, step in found[: self.num]}
+        return [each.step in best for each in checkpoints]
+
+
+@contextlib.contextmanager
+def open_checkpoints(folder, keep: int = 2, keep_best: int = 0, loss: Callable[[int], float | None] = lambda step: None) -> Iterator:
+    """Manager of the checkpoints under `folder`: the latest `keep` of them, and beside these the `keep_best` of least loss.
+
+    Orbax's `best_fn` with `max_to_keep` would drop the latest one where it is not among the best, and a run that stops would lose its work; its own
+    record of losses does not outlive the process, nor would it take one that is found after the checkpoint was written.
+
+    Args:
+      folder: of the checkpoints.
+      keep: of the latest.
+      keep_best: of those with a loss.
+      loss: of the checkpoint of a step on images that are not trained on, None where it is not known; asked whenever one is saved.
+
+    Returns:
+      A context of Orbax's `CheckpointManager`.
     """
-    best = BestN(get_metric_fn=lambda metrics: -metrics["validation_loss"], n=keep_best, keep_checkpoints_without_metrics=False)
-    policy = AnyPreservationPolicy([LatestN(keep), best] if keep_best else [LatestN(keep)])
+    policy = AnyPreservationPolicy([LatestN(keep), _Best(keep_best, loss)])
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True, enable_async_checkpointing=True)
     with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
         yield manager
@@ -30,7 +53,7 @@ def any_saved(folder) -> bool:
     return any(path.name.isdigit() for path in Path(folder).glob("*"))
 
 
-def save(manager: ocp.CheckpointManager, state, host: dict, metrics: dict[str, float] | None = None) -> None:
+def save(manager: ocp.CheckpointManager, state, host: dict) -> None:
     """Save `state` and `host`, what JSON can hold of a run beside it, under the state's own step; what is already saved is left.
 
     Returns once the arrays are copied; the files are written in the background, and an error there is raised by the next call.
@@ -42,7 +65,7 @@ def save(manager: ocp.CheckpointManager, state, host: dict, metrics: dict[str, f
     if step not in manager.all_steps():
         args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), host=ocp.args.JsonSave(host))
         with _told(manager):
-            manager.save(step, args=args, metrics=metrics or None)
+            manager.save(step, args=args)
 
 
 def finish(manager: ocp.CheckpointManager) -> None:

@@ -26,6 +26,11 @@ def whole(path) -> list[dict]:
     return [record for record in found if isinstance(record, dict)]
 
 
+def values(path, name: str) -> dict[int, float]:
+    """step -> what the records of `path` that have a `name` say of it."""
+    return {record["step"]: record[name] for record in whole(path) if name in record and "step" in record}
+
+
 def rewind(path, step: int, owed: bool = False) -> None:
     """Take from `path` what a run that goes on from `step` writes again: lines of later steps, and one that a kill cut short.
 

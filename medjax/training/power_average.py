@@ -100,7 +100,7 @@ def averaged(folder, width: float, step: int = 0):
       ValueError: where there are no snapshots up to that step, or the width is out of range.
     """
     gamma, places = exponent(width), []
-    for path in sorted((Path(folder) / "snapshots").glob("*.safetensors")):
+    for path in sorted((Path(folder) / "snapshots").glob("[!.]*.safetensors")):
         told = load_metadata(path)
         if not {"step", "width"} <= told.keys():
             raise ValueError(f"{path}: tells no step and width; a snapshot of train.py is needed")
