@@ -4,9 +4,9 @@ Without a method the config's prior is trained, from images alone; a method is o
 Runs on from the last checkpoint in the output folder. Writes there `config.json`, `log.jsonl`, `checkpoints/`, `sheets/*.png` and
 `weights.safetensors`, the averaged weights that `sample.py` reads, with `card.md`, what is to be known of them.
 
-SIGTERM and SIGINT end it after the step it is in, saved, with status 143 and 130. The same command goes on from there, after a kill from the last
-checkpoint, and ends at the same weights, on other devices up to rounding. Each batch is spread over all devices of all processes, which find each
-other as `medjax/training/cluster.py` says.
+SIGTERM and SIGINT end it after the step it is in, many processes after the next `log_every`, saved, with status 143 and 130. The same command goes
+on from there, after a kill from the last checkpoint, and ends at the same weights, on other devices up to rounding. Each batch is spread over all
+devices of all processes, which find each other as `medjax/training/cluster.py` says.
 """
 
 import signal
@@ -47,7 +47,7 @@ def main(arguments):
     grid = mesh.device_mesh(settings.num_shards, settings.batch_size // settings.accumulate)
     everywhere, over = mesh.replicated(grid), mesh.batch_sharding(grid)
     key, source = mesh.spread(jax.random.key(settings.seed), everywhere), mesh.spread(work.source, everywhere)
-    state, shardings = _initial(work, optimizer, grid, key)
+    state, shardings = _initial(work, optimizer, grid, key, checkpoint.any_saved(output / "checkpoints"))
     _prepare(output, config, options.method, state.params)
     kept = output / "checkpoints", settings.keep, settings.keep_best
     with checkpoint.open_checkpoints(*kept) as manager:
@@ -119,15 +119,15 @@ def main(arguments):
     return 0
 
 
-def _initial(work, optimizer, grid, key):
-    """The state before the first step, over the devices, and where each of its arrays lives."""
+def _initial(work, optimizer, grid, key, saved):
+    """The state before the first step, over the devices, and where each of its arrays lives; of a run that goes on from what is `saved` its shape."""
 
     def make(key):
         return initial_state(work.initialise(key), optimizer, len(work.settings.ema_widths))
 
     shardings = mesh.state_sharding(grid, jax.eval_shape(make, key))
     state = jax.jit(make, out_shardings=shardings)(key)
-    if work.settings.initial:
+    if work.settings.initial and not saved:
         params = load_weights(located(work.settings.initial), state.params)
         tracks = tuple(mesh.spread(params, each) for each in shardings.tracks)
         state = state._replace(params=mesh.spread(params, shardings.params), ema=mesh.spread(params, shardings.ema), tracks=tracks)

@@ -12,7 +12,7 @@ from medjax.data.tfds_builder import import_tfds
 
 
 def files(
-    name: str,
+    data_set: str,
     data_dir: str,
     image: str | tuple[str, ...] = "image",
     label: str = "",
@@ -24,7 +24,7 @@ def files(
     """Examples of the parts of a prepared data set, in the order of patients and slices; nothing but the record asked for is read.
 
     Args:
-      name: of the data set, as it was prepared: "lidc_idri", "ixi/t1".
+      data_set: as it was prepared: "lidc_idri", "ixi/t1".
       data_dir: folder in which it was prepared.
       image: feature that is the image, or several, which become its channels `[h, w, c]`.
       label: feature that is the class, a whole number; empty where none is wanted.
@@ -41,7 +41,7 @@ def files(
     """
     tfds = import_tfds(data_dir)
     names = (image,) if isinstance(image, str) else tuple(image)
-    build = _prepared(tfds, name, data_dir)
+    build = _prepared(tfds, data_set, data_dir)
     _check(build, names, label, over)
     sources = {part: build.as_data_source(part) for part in PARTS if part in build.info.splits}
 

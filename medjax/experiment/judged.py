@@ -85,7 +85,7 @@ def judged(config: Config, seed: int) -> Callable[[np.ndarray, np.ndarray], Judg
         measures = {name: {_named(config, measure): value for measure, value in scores.items()} for name, (scores, _) in found.items()}
         left_out = [f"{name}, {_named(config, measure)}: {why}" for name, (_, reasons) in found.items() for measure, why in reasons.items()]
         if num < len(images):
-            left_out.append(f"generated images beyond as many others: these are {num}, and distances of laws are smaller for {len(images)}")
+            left_out.append(f"equal numbers: others are {num} images, generated ones {len(images)}, and distances of laws fall with the number")
         return Judged(measures, left_out, images[first], training[nearest.indices[first]], len(training), len(held_out))
 
     return judge
