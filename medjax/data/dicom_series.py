@@ -160,14 +160,13 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
     places = [(s, i) for s, one in enumerate(series) for i in range(one.shape[0])]
     parts = parted([series[s].patient for s, _ in places], validation, test)
 
-    @functools.cache
-    def scale(s):
-        return np.percentile(series_slice(series[s], series[s].shape[0] // 2), 99.5) or 1.0
-
     def read(part, index):
         s, i = places[parts[part][index]]
         image, _ = square_pixels(series_slice(series[s], i), series[s].spacing[1:])
-        return Stored(fit(image if modality == "ct" else image / np.float32(scale(s)), size, AIR[modality])[0].astype(np.float32))
+        if modality == "mri":
+            path, frame = series[s].slices[series[s].shape[0] // 2]
+            image = image / _unit(path, frame, series[s].shape[1:], path.stat().st_mtime_ns)
+        return Stored(fit(image, size, AIR[modality])[0].astype(np.float32))
 
     return Files({part: len(each) for part, each in parts.items()}, read)
 
@@ -195,14 +194,24 @@ def series_slice(series: Series, i: int) -> np.ndarray:
     Raises:
       InputError: where they cannot be decoded or are not finite.
     """
-    path, frame = series.slices[i]
+    return _grey(*series.slices[i], series.modality, series.shape[1:])
+
+
+def _grey(path, frame, modality, shape) -> np.ndarray:
+    """The values of a frame, checked."""
     with reading(path):
         dataset = dataset_of(path, PIXELS)
         check_grey(path, dataset)
-        image = grey_values(path, dataset, frame, series.modality)
-    if image.shape != series.shape[1:]:
-        raise InputError(path, f"has pixels {list(image.shape)}; {list(series.shape[1:])}, as its header says, are needed")
+        image = grey_values(path, dataset, frame, modality)
+    if image.shape != shape:
+        raise InputError(path, f"has pixels {list(image.shape)}; {list(shape)}, as its header says, are needed")
     return checked_numbers(path, "image", image).astype(np.float32)
+
+
+@functools.cache
+def _unit(path, frame, shape, changed) -> np.float32:
+    """What the slices of a series of MRI are divided by, of its middle one; `changed`, the time of its file, tells another of its name apart."""
+    return np.float32(np.percentile(_grey(path, frame, "mri", shape), 99.5) or 1)
 
 
 def _stacks(group) -> list[list[Header]]:

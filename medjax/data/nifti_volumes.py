@@ -50,17 +50,10 @@ def files(folder: str, size: int = 256, axis: int = 2, modality: str = "", patte
     places = [(v, i) for v, path in enumerate(paths) for i in range(volumes[path][axis])]
     parts = parted([subject_of(folder, paths[v]) for v, _ in places], validation, test)
 
-    @functools.cache
-    def scale(v):
-        image, _ = _image(paths[v], volumes[paths[v]][axis] // 2, axis)
-        if (modality or ("ct" if image.dtype.kind == "f" and image.min() < -200 else "mri")) == "ct":
-            return None
-        return np.float32(np.percentile(np.abs(image), 99.5) or 1)
-
     def read(part, index):
         v, i = places[parts[part][index]]
         image, sizes = _image(paths[v], i, axis)
-        unit = scale(v)
+        unit = _unit(paths[v], volumes[paths[v]][axis] // 2, axis, modality, paths[v].stat().st_mtime_ns)
         image, _ = square_pixels(image if unit is None else image / unit, sizes)
         fitted, _ = fit(image, size, -1000 if unit is None else 0)
         return Stored(fitted.astype(np.complex64 if fitted.dtype.kind == "c" else np.float32))
@@ -90,6 +83,15 @@ def _image(path, index, axis):
     image, sizes = nifti_slice(path, index, axis)
     checked_pixels(path, image.shape, sizes)
     return checked_slice(path, "image", image), sizes
+
+
+@functools.cache
+def _unit(path, middle, axis, modality, changed):
+    """What the slices of a volume are divided by, None for CT; `changed`, the time of the file, tells another one of its name apart."""
+    image, _ = _image(path, middle, axis)
+    if (modality or ("ct" if image.dtype.kind == "f" and image.min() < -200 else "mri")) == "ct":
+        return None
+    return np.float32(np.percentile(np.abs(image), 99.5) or 1)
 
 
 def subject_of(folder, path: Path) -> str:
