@@ -86,7 +86,7 @@ def low_dose(folder):
     return lodopab.files(str(folder))
 
 
-@pytest.mark.parametrize("files", [dicom, nifti, maps, arrays, radiographs, singlecoil, low_dose])
+@pytest.mark.parametrize("files", [dicom, nifti, maps, arrays, chunks, radiographs, singlecoil, low_dose])
 def test_reading_is_sent_to_processes(tmp_path, files):
     """Before anything is read and after: what was sent gives the same example."""
     found = files(tmp_path)

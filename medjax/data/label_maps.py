@@ -11,7 +11,7 @@ from medjax.data.nifti import nifti_volume
 from medjax.data.nifti_volumes import subject_of, volumes_of
 from medjax.data.random_contrast import random_contrast
 from medjax.data.scan import SMALLEST, InputError
-from medjax.data.stacks import open_arrays
+from medjax.data.stacks import check_chunks, open_arrays
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _MOST = 2**16 - 1
@@ -102,6 +102,8 @@ def _arrays(folder, paths, values, brain, validation):
                 raise InputError(path, f"{part}_label has shape {list(labels.shape)} of {labels.dtype}; whole numbers [n, x, y, z] are needed")
             if subjects is not None and subjects.shape != labels.shape[:1]:
                 raise InputError(path, f"{part}_subject has shape {list(subjects.shape)}; one entry for each of {labels.shape[0]} volumes is needed")
+            check_chunks(labels)
+            check_chunks(subjects)
             whom = [f"of its own {part} {i}" for i in range(labels.shape[0])] if subjects is None else np.asarray(subjects).astype(str)
             for i, one in enumerate(whom):
                 volume = np.asarray(labels[i])

@@ -1,6 +1,10 @@
 """Stacks of images in NumPy's `.npz` or in zarr: what most people have once they have made their data ready."""
 
+import dataclasses
+import itertools
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +13,47 @@ from medjax.data.files import PARTS, Files, Stored, disjoint, parted
 from medjax.data.scan import SMALLEST, InputError, checked_numbers, reason
 
 _BESIDE = ("label", "subject", "data")
+_METADATA = ("zarr.json", ".zarray", ".zattrs")
+
+
+@dataclasses.dataclass(frozen=True)
+class ZarrArray:
+    """An array of a zarr group, of which only what is asked for is read; what cannot be is told as an `InputError`.
+
+    path: of the group.
+    name: of the array.
+    stored: the array as zarr has it, which has no length.
+    """
+
+    path: Path
+    name: str
+    stored: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of NumPy's arrays."""
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As of NumPy's arrays."""
+        return self.stored.dtype
+
+    def __len__(self):
+        """How many entries the first axis has."""
+        return self.shape[0]
+
+    def __getitem__(self, index) -> np.ndarray:
+        """Entries, as of NumPy's arrays."""
+        try:
+            return np.asarray(self.stored[index])
+        except Exception as error:  # each codec has its own
+            what = self.name if index is ... else f"entry {index} of {self.name}"
+            raise InputError(self.path, f"{what} cannot be read, a chunk of it is damaged ({reason(error)})") from None
+
+    def __array__(self, dtype=None, copy=None):
+        """The whole array."""
+        return np.asarray(self[...], dtype)
 
 
 def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1, scale: float = 1.0) -> Files:
@@ -98,9 +143,31 @@ def open_arrays(path):
     except ImportError:
         raise InputError(path, "is zarr, which needs the package zarr: pip install zarr") from None
     try:
-        return {name: array for name, array in zarr.open_group(path, mode="r").arrays()}
+        return {name: ZarrArray(path, name, array) for name, array in zarr.open_group(path, mode="r").arrays()}
     except Exception as error:  # a parser of damaged bytes raises anything
         raise InputError(path, f"is no whole zarr group ({reason(error)})") from None
+
+
+def check_chunks(array) -> None:
+    """See that an array of zarr has all of its chunks, for zarr reads a missing one as if it held the fill value; one of NumPy has no chunks.
+
+    zarr does not write chunks of nothing but the fill value unless it is told to, so that one of these and one that was lost look alike. What is
+    missing inside a shard is not seen.
+
+    Raises:
+      InputError: where one is missing.
+    """
+    if not isinstance(array, ZarrArray):
+        return
+    stored, folder = array.stored, array.path / array.stored.path
+    grid = [-(-length // side) for length, side in zip(stored.shape, stored.shards or stored.chunks, strict=True)]
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name not in _METADATA and path.is_file()}
+    found, num = len(there), math.prod(grid)
+    if num <= found:
+        found = sum(stored.metadata.encode_chunk_key(index) in there for index in itertools.product(*map(range, grid)))
+    if found < num:
+        lost = f"{array.name} has {found} of its {num} chunks, the others are lost or empty, and either is read as {stored.fill_value}"
+        raise InputError(array.path, f"{lost}; all are needed, those of zarr's fill value, too (write_empty_chunks=True)")
 
 
 def _checked(path, name, arrays):
@@ -110,6 +177,7 @@ def _checked(path, name, arrays):
         found = f"{name} has shape {list(image.shape)} of {image.dtype}"
         raise InputError(path, f"{found}; numbers [n, h, w] or [n, h, w, c] of at least {SMALLEST} x {SMALLEST} pixels are needed")
     for what, array in arrays.items():
+        check_chunks(array)
         if not array.shape or len(array) != len(image):
             raise InputError(path, f"{name} has {len(image)} images and their {what} shape {list(array.shape)}; one entry an image is needed")
     if "label" in arrays:
