@@ -95,3 +95,44 @@ def test_label_maps_of_zarr(tmp_path):
     chunk(path, "train_subject", 0, 1).unlink()
     with pytest.raises(InputError, match="train_subject has 1 of its 2 chunks"):
         label_maps.files(*where, validation=0)
+
+
+def seen(found):
+    """part -> the values of its images, each of one value."""
+    return {part: [int(found.read(part, i).image[0, 0]) for i in range(num)] for part, num in found.num.items()}
+
+
+def flat(*values):
+    return np.array(values, np.float32)[:, None, None] * np.ones((16, 16), np.float32)
+
+
+def test_subjects_are_the_same_in_all_files(tmp_path):
+    """Training stacks are parted together, those without subjects are for training only; files that number apart say so."""
+    np.savez(tmp_path / "a.npz", train_image=flat(1, 2, 3, 4), train_subject=["p1", "p1", "p2", "p3"], own=flat(9))
+    np.savez(tmp_path / "b.npz", train_image=flat(5, 6, 7), train_subject=["p3", "p0", "p1"])
+    np.savez(tmp_path / "c.npz", train_image=flat(8))
+    names = ("a.npz", "b.npz", "c.npz", "a.npz:own")
+    assert seen(stacks.files(str(tmp_path), names, validation=0.25)) == {"train": [1, 2, 3, 6, 7, 8, 9], "validation": [4, 5], "test": []}
+    apart = stacks.files(str(tmp_path), names, validation=0.2, separate=True)
+    assert seen(apart) == {"train": [1, 2, 3, 4, 6, 7, 8, 9], "validation": [5], "test": []}
+    assert seen(stacks.files(str(tmp_path), ("c.npz", "a.npz:own"))) == {"train": [8, 9], "validation": [], "test": []}
+    np.savez(tmp_path / "d.npz", train_image=flat(1), test_image=flat(1), test_subject=["p2"])
+    advice = r"1 subjects are in both train and test; parts .* are needed; `separate` says that each file numbers its own$"
+    one_line(advice, str(tmp_path), ("a.npz", "d.npz"))
+    assert seen(stacks.files(str(tmp_path), ("a.npz", "d.npz"), validation=0, separate=True))["test"] == [1]
+
+
+def test_subjects_of_label_maps_are_the_same_in_all_files(tmp_path):
+    """As those of images; volumes without told subjects are each of one."""
+    volumes = np.arange(1, 4)[:, None, None, None] * np.ones((3, 18, 18, 18), int)
+    for s, name in enumerate(("a.npz", "b.npz")):
+        np.savez(tmp_path / name, train_label=volumes[s : s + 2], train_subject=np.arange(s, s + 2))
+    np.savez(tmp_path / "c.npz", test_label=volumes[:1], test_subject=[1])
+    np.savez(tmp_path / "d.npz", train_label=volumes[:1])
+    options = {"size": 18, "validation": 0.3, "image": lambda rng, labels, fine, gap: labels[1].astype(np.float32)}
+    found = label_maps.files(str(tmp_path), ("a.npz", "b.npz"), **options)
+    assert set(seen(found)["train"]) == {1, 2} and set(seen(found)["validation"]) == {3}
+    with pytest.raises(InputError, match="1 subjects are in both train and test; .*; `separate` says"):
+        label_maps.files(str(tmp_path), ("a.npz", "c.npz"), **options)
+    assert label_maps.files(str(tmp_path), ("a.npz", "c.npz"), separate=True, **options).num["test"] == 18
+    assert label_maps.files(str(tmp_path), ("d.npz", "d.npz"), **options).num["train"] == 36

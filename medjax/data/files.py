@@ -79,20 +79,21 @@ def parted(subjects, validation: float, test: float) -> dict[str, np.ndarray]:
     return {part: np.flatnonzero((which >= first) & (which < last)) for part, first, last in bounds}
 
 
-def disjoint(path, subjects: dict[str, set[str]]) -> None:
+def disjoint(path, subjects: dict[str, set[str]], advice: str = "") -> None:
     """See that no subject is in two parts.
 
     Args:
-      path: the files, for the message.
+      path: the files, for the message, which tells no name of a subject: it may be that of a person.
       subjects: part -> those in it.
+      advice: what may help, for the message.
 
     Raises:
       InputError: where one is.
     """
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        both = sorted(subjects[one] & subjects[other])
+        both = subjects[one] & subjects[other]
         if both:
-            raise InputError(path, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed")
+            raise InputError(path, f"{len(both)} subjects are in both {one} and {other}; parts without a common one are needed{advice}")
 
 
 def _num(total: int, share: float) -> int:

@@ -30,7 +30,7 @@ class _Volume(NamedTuple):
 def files(
     folder: str, paths: tuple[str, ...] = (), size: int = 128, planes: tuple[str, ...] = ("axial",), pixel_size: float | None = None,
     contrasts: int = 1, least: float = 0.1, brain: tuple[int, int] = (1, 499), image: Callable = random_contrast, pattern: str = "*", seed: int = 0,
-    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (),
+    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (), separate: bool = False,
 ) -> Files:  # fmt: skip
     """Images `[size, size]` of the slices of label volumes, `contrasts` of each, drawn from the part and the index alone.
 
@@ -54,6 +54,7 @@ def files(
       validation: share of the subjects of training, where no file has a validation part; of all subjects for NIfTI.
       test: share of the subjects, for NIfTI.
       values: labels that the numbers of arrays are indices of; where empty, they are labels.
+      separate: the files of arrays number their subjects each for itself, so that one name in two of them is two subjects.
 
     Returns:
       `Files` without labels.
@@ -69,7 +70,7 @@ def files(
         raise ValueError(f"got {found}; at least {SMALLEST}, at least 1, a share from 0 below 1 and a positive length are needed")
     if isinstance(paths, str):
         raise InputError(folder, f"paths is {paths!r}; a tuple of names is needed")
-    volumes = _arrays(folder, paths, np.array(values, int), brain, validation) if paths else _nifti(folder, pattern, brain, validation, test)
+    volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate) if paths else _nifti(folder, pattern, brain, validation, test)
     places = {
         part: [place for volume in found for place in _places(volume, planes, brain, least * size**2, pixel_size)] for part, found in volumes.items()
     }
@@ -86,7 +87,7 @@ def files(
     return Files({part: contrasts * len(each) for part, each in places.items()}, read)
 
 
-def _arrays(folder, paths, values, brain, validation):
+def _arrays(folder, paths, values, brain, validation, separate):
     """part -> its volumes, of arrays."""
     found = {part: [] for part in PARTS}
     for name in paths:
@@ -104,17 +105,19 @@ def _arrays(folder, paths, values, brain, validation):
                 raise InputError(path, f"{part}_subject has shape {list(subjects.shape)}; one entry for each of {labels.shape[0]} volumes is needed")
             check_chunks(labels)
             check_chunks(subjects)
-            whom = [f"of its own {part} {i}" for i in range(labels.shape[0])] if subjects is None else np.asarray(subjects).astype(str)
+            own = [f"{name} of its own {part} {i}" for i in range(labels.shape[0])]
+            whom = own if subjects is None else [f"{name if separate else ''} {one}" for one in np.asarray(subjects).astype(str)]
             for i, one in enumerate(whom):
                 volume = np.asarray(labels[i])
                 low, high = volume.min(), volume.max()
                 if len(values) and not 0 <= low <= high < len(values):
                     raise InputError(path, f"{part}_label {i} has indices from {low} to {high}; those of {len(values)} `values` are needed")
                 volume = values[volume] if len(values) else volume
-                found[part].append(_volume(path, f"{part}_label {i}", volume, np.ones(3), f"{name} {one}", brain))
+                found[part].append(_volume(path, f"{part}_label {i}", volume, np.ones(3), one, brain))
     if not found["train"]:
         raise InputError(folder, f"{', '.join(paths)} hold no train_label; volumes to train on are needed")
-    disjoint(folder, {part: {volume.subject for volume in each} for part, each in found.items()})
+    advice = "" if separate or len(paths) < 2 else "; `separate` says that each file numbers its own"
+    disjoint(folder, {part: {volume.subject for volume in each} for part, each in found.items()}, advice)
     if not found["validation"] and validation:
         split = parted([volume.subject for volume in found["train"]], validation, 0)
         found |= {part: [found["train"][i] for i in split[part]] for part in ("train", "validation")}

@@ -56,11 +56,13 @@ class ZarrArray:
         return np.asarray(self[...], dtype)
 
 
-def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1, scale: float = 1.0) -> Files:
+def files(
+    folder: str, paths: tuple[str, ...], lowest: float | None = None, validation: float = 0.1, scale: float = 1.0, separate: bool = False
+) -> Files:
     """Examples of arrays `train_image`, `validation_image` and `test_image` `[n, h, w]` or `[n, h, w, c]`, as far as the files hold them.
 
     Beside each may stand `PART_label` `[n]`, whole numbers from 0, `PART_subject` `[n]` and `PART_data` `[n, ...]`, measured data. Where no file has
-    a validation part, all examples of the last subjects by name are that.
+    a validation part, all examples of the last subjects by name are that. A subject of one name in two files is one, and in one part.
 
     Args:
       folder: of the files.
@@ -68,6 +70,7 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
       lowest: images are clipped to this from below; -1000 for CT in HU, whose fields of view are padded with less.
       validation: share of the subjects of training that are for validation, where the files do not tell.
       scale: images are divided by this: 255 to have those of eight bits in [0, 1].
+      separate: the files number their subjects each for itself, so that one name in two of them is two subjects; nothing can tell whether it is so.
 
     Returns:
       `Files`; `.npz` files are held in memory, zarr is read as it is asked for.
@@ -86,11 +89,18 @@ def files(folder: str, paths: tuple[str, ...], lowest: float | None = None, vali
             found[part].append(stack)
     if not found["train"]:
         raise InputError(folder, f"{', '.join(paths)} hold no train_image; images to train on are needed")
-    disjoint(folder, {part: {str(one) for stack in stacks if stack["told"] for one in stack["subject"]} for part, stacks in found.items()})
     places = {part: [(stack, i) for stack in stacks for i in range(len(stack["image"]))] for part, stacks in found.items()}
-    if not places["validation"] and validation:
-        split = [(stack, parted(stack["subject"], validation if stack["told"] else 0, 0)) for stack in found["train"]]
-        places |= {part: [(stack, int(i)) for stack, parts in split for i in parts[part]] for part in ("train", "validation")}
+
+    def whom(stack, i):
+        return f"{stack['path'].name if separate else ''} {stack['subject'][i]}"
+
+    subjects = {part: {whom(*place) for place in each if "subject" in place[0]} for part, each in places.items()}
+    disjoint(folder, subjects, "" if separate or len(paths) < 2 else "; `separate` says that each file numbers its own")
+    train = places["train"]
+    told = [n for n, (stack, _) in enumerate(train) if "subject" in stack]
+    if told and validation and not places["validation"]:
+        held = {told[k] for k in parted([whom(*train[n]) for n in told], validation, 0)["validation"]}
+        places |= {"train": [each for n, each in enumerate(train) if n not in held], "validation": [train[n] for n in sorted(held)]}
 
     def read(part, index):
         stack, i = places[part][index]
@@ -171,7 +181,7 @@ def check_chunks(array) -> None:
 
 
 def _checked(path, name, arrays):
-    """The arrays of a part, each of one entry an image; without subjects all are of one."""
+    """The arrays of a part, each of one entry an image."""
     image = arrays["image"]
     if len(image.shape) not in (3, 4) or image.dtype.kind not in "iufc" or 0 in image.shape or min(image.shape[1:3]) < SMALLEST:
         found = f"{name} has shape {list(image.shape)} of {image.dtype}"
@@ -184,5 +194,5 @@ def _checked(path, name, arrays):
         labels = np.asarray(arrays["label"])
         if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.min() < 0:
             raise InputError(path, f"the labels of {name} are {labels.dtype} {list(labels.shape)}; whole numbers from 0, [n], are needed")
-    subject = np.asarray(arrays.get("subject", np.zeros(len(image), int))).astype(str)
-    return arrays | {"path": path, "name": name, "told": "subject" in arrays, "subject": np.array([f"{path.name} {one}" for one in subject])}
+    whom = {"subject": np.asarray(arrays["subject"]).astype(str)} if "subject" in arrays else {}
+    return arrays | whom | {"path": path, "name": name}
