@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax.data.files import PARTS, Files, Stored, disjoint, parted
 from medjax.data.nifti import nifti_volume
-from medjax.data.nifti_volumes import subject_of, volumes_of
+from medjax.data.nifti_volumes import subjects_of, volumes_of
 from medjax.data.random_contrast import random_contrast
 from medjax.data.scan import SMALLEST, InputError
 from medjax.data.stacks import check_chunks, open_arrays
@@ -30,7 +30,7 @@ class _Volume(NamedTuple):
 def files(
     folder: str, paths: tuple[str, ...] = (), size: int = 128, planes: tuple[str, ...] = ("axial",), pixel_size: float | None = None,
     contrasts: int = 1, least: float = 0.1, brain: tuple[int, int] = (1, 499), image: Callable = random_contrast, pattern: str = "*", seed: int = 0,
-    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (), separate: bool = False,
+    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (), separate: bool = False, subject: str = "",
 ) -> Files:  # fmt: skip
     """Images `[size, size]` of the slices of label volumes, `contrasts` of each, drawn from the part and the index alone.
 
@@ -55,6 +55,7 @@ def files(
       test: share of the subjects, for NIfTI.
       values: labels that the numbers of arrays are indices of; where empty, they are labels.
       separate: the files of arrays number their subjects each for itself, so that one name in two of them is two subjects.
+      subject: for NIfTI, a regular expression that finds the subject in a path, as `nifti_volumes.subject_of` takes it.
 
     Returns:
       `Files` without labels.
@@ -70,7 +71,7 @@ def files(
         raise ValueError(f"got {found}; at least {SMALLEST}, at least 1, a share from 0 below 1 and a positive length are needed")
     if isinstance(paths, str):
         raise InputError(folder, f"paths is {paths!r}; a tuple of names is needed")
-    volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate) if paths else _nifti(folder, pattern, brain, validation, test)
+    volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate) if paths else _nifti(folder, pattern, brain, validation, test, subject)
     places = {
         part: [place for volume in found for place in _places(volume, planes, brain, least * size**2, pixel_size)] for part, found in volumes.items()
     }
@@ -124,13 +125,14 @@ def _arrays(folder, paths, values, brain, validation, separate):
     return found
 
 
-def _nifti(folder, pattern, brain, validation, test):
+def _nifti(folder, pattern, brain, validation, test, subject):
     """part -> its volumes, of NIfTI files."""
     paths, skipped = volumes_of(folder, pattern)
     if not paths:
         raise InputError(folder, f"holds no NIfTI volumes {pattern} ({skipped[0] if skipped else 'no .nii or .nii.gz of that name'})")
-    parts = parted([subject_of(folder, path) for path in paths], validation, test)
-    volumes = [_volume(path, "volume", *nifti_volume(path), subject_of(folder, path), brain) for path in paths]
+    whom = subjects_of(folder, paths, subject, validation + test > 0)
+    parts = parted(whom, validation, test)
+    volumes = [_volume(path, "volume", *nifti_volume(path), one, brain) for path, one in zip(paths, whom, strict=True)]
     return {part: [volumes[i] for i in indices] for part, indices in parts.items()}
 
 
