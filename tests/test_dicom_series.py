@@ -14,7 +14,7 @@ from medjax.data.scan import InputError
 
 RNG = np.random.default_rng(0)
 AXIAL = (1, 0, 0, 0, 1, 0)
-SECRETS = ("DOE", "JANE", "MRN4711", "19630214", "20240102", "ACME HOSPITAL", "REPORT TEXT", "4.7.1.1", hashlib.sha256(b"MRN4711\n").hexdigest())
+SECRETS = ("DOE", "JANE", "MRN4711", "19630214", "20240102", "ACME HOSPITAL", "REPORT TEXT", "4.7.1.1", hashlib.sha256(b"MRN4711").hexdigest())
 
 
 def write(path, pixels, position=(0, 0, 0), orientation=AXIAL, spacing=(0.8, 0.8), modality="CT", series="1.2.3", **elements):
@@ -253,6 +253,16 @@ def test_parts_are_split_by_patient(tmp_path):
         files(str(tmp_path), 16, validation=0.5, test=0.5)
     with pytest.raises(InputError, match="holds no series of modality 'mri'"):
         files(str(tmp_path), 16, "mri")
+
+
+def test_a_patient_is_one_whoever_issued_the_number(tmp_path):
+    """Series of which some lack the issuer, or pad the number with blanks, are of one patient; without a number a study is one."""
+    told = [{"IssuerOfPatientID": "A"}, {}, {"PatientID": " MRN4711 "}, {"PatientID": "MRN0815"}]
+    told += [{"PatientID": "", "IssuerOfPatientID": issuer} for issuer in ("", "A")]
+    for i, elements in enumerate(told):
+        write(tmp_path / f"{i}", stack(1)[0], series=f"1.{i + 1}", **elements)
+    numbers = [one.patient for one in listed(tmp_path).series]
+    assert numbers[0] == numbers[1] == numbers[2] and numbers[4] == numbers[5] and len(set(numbers)) == 3
 
 
 def test_slices_are_read_by_threads_as_they_are_asked_for(tmp_path, caplog):

@@ -137,7 +137,8 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
     """The slices of all series of a modality, split by patient; a slice is read when it is asked for.
 
     Pixels are made square, then `fit` to the size. CT is in HU, -1000 around the image; an MR image is over the 99.5th percentile of the middle
-    slice of its series. Who is in which part depends on a hash of PatientID, or of StudyInstanceUID where that is empty.
+    slice of its series. Who is in which part depends on a hash of PatientID, whoever issued it, or of StudyInstanceUID where
+    that is empty.
 
     Args:
       folder: as for `dicom_series`.
