@@ -22,9 +22,10 @@ _KEPT = (
     "FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined", "Laterality", "KVP", "ContrastBolusAgent",
     "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength", "InversionTime",
     "FlipAngle", "MagneticFieldStrength", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "LossyImageCompression",
-    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "LossyImageCompressionRatio", "LossyImageCompressionMethod", "BurnedInAnnotation",
 )
-"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, nothing about the old pixels."""
+"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, of the old pixels only what was done to them and
+whether names may stand in them."""
 # fmt: on
 
 
@@ -261,7 +262,6 @@ def _set_pixels(dataset, image, ct: bool):
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = image.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.BurnedInAnnotation = "NO"
     dataset.PixelData = np.clip(np.rint(image / float(_decimal(slope))), -32768, 32767).astype("<i2").tobytes()
 
 
