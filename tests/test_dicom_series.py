@@ -3,13 +3,16 @@
 import concurrent.futures
 import hashlib
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 
+from medjax.data import nifti_volumes
 from medjax.data.dicom_series import dicom_series, files, listed
+from medjax.data.read import read
 from medjax.data.scan import InputError
 
 RNG = np.random.default_rng(0)
@@ -84,6 +87,36 @@ def test_padding_is_air(tmp_path):
     np.testing.assert_array_equal(image[0, 3], [-1000, *(2 * np.arange(-3, 20) - 1024)])
     np.testing.assert_array_equal(image[1, 3], [-1000, -1000, -1000, *(3 * np.arange(-1, 20) + 7)])
     np.testing.assert_array_equal(files(str(tmp_path), 24, validation=0, test=0).read("train", 1).image[10], image[1, 3])
+
+
+@pytest.mark.parametrize("signed", [1, 0])
+def test_padding_is_told_by_its_bits(tmp_path, signed):
+    """63536 told without a sign is -2000 beside pixels that have one, and the other way round; the limit of a range, too."""
+    bits = np.tile(np.array([-2000, -1999, -1998, -5] + 20 * [7]), (20, 1))
+    path, kinds = tmp_path / "a", ("SS", "US")
+    dataset = pydicom.dcmread(write(path, bits, PixelRepresentation=signed, RescaleSlope=1, RescaleIntercept=0))
+    dataset.add_new("PixelPaddingValue", kinds[signed], 63536 if signed else -2000)
+    dataset.add_new("PixelPaddingRangeLimit", kinds[signed], 63537 if signed else -1999)
+    dataset.save_as(path)
+    wanted = np.where(bits < -1998, -1000, bits if signed else bits % 2**16)
+    np.testing.assert_array_equal(dicom_series(path).image[0], wanted)
+    np.testing.assert_array_equal(read(path).image, wanted)
+
+
+def test_what_is_below_air_is_clipped(tmp_path):
+    """Padding that no element marks is air before pixels are resampled, unless it is to stay; MR is left alone."""
+    pixels = np.full((32, 32), 1024)
+    pixels[:5] = -2000
+    write(tmp_path / "0", pixels, spacing=(1.6, 0.8), RescaleSlope=1)
+    wanted = files(str(tmp_path), 64, validation=0, test=0).read("train", 0).image
+    np.testing.assert_array_equal(wanted[:, 20], np.concatenate([np.full(9, -1000), [-750, -250], np.zeros(53)]))
+    assert files(str(tmp_path), 64, lowest=None, validation=0, test=0).read("train", 0).image.min() == -3024
+    write(tmp_path / "1", pixels, modality="MR", series="2")
+    assert files(str(tmp_path), 32, "mri", 0, 0).read("train", 0).image.min() == pytest.approx(-2000 / 1024)
+    volume = np.where(np.arange(20) < 5, -3024.0, 40.0)[:, None, None] * np.ones((20, 20, 3))
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii")
+    for lowest, least in ((None, -3024), (-1000.0, -1000)):
+        assert nifti_volumes.files(str(tmp_path), 20, lowest=lowest, validation=0, test=0).read("train", 1).image.min() == least
 
 
 def test_oblique_slices_are_not_tilted(tmp_path):
@@ -280,7 +313,8 @@ def test_slices_are_read_by_threads_as_they_are_asked_for(tmp_path, caplog):
         assert image.shape == (64, 64) and image.dtype == np.float32
         assert np.all(image[:, :16] == -1000) and np.all(image[:, 48:] == -1000)
         # Rows twice as high are interpolated at a quarter of them from their middles.
-        rows = 2.0 * (0.75 * truth[1:-1] + 0.25 * truth[:-2]) - 1024
+        truth = np.maximum(2.0 * truth - 1024, -1000)
+        rows = 0.75 * truth[1:-1] + 0.25 * truth[:-2]
         np.testing.assert_allclose(image[2:-2:2, 16:48], rows, rtol=1e-5)
     (tmp_path / "3").write_bytes((tmp_path / "3").read_bytes()[:-100])
     with pytest.raises(InputError, match="3: its pixels are truncated"):

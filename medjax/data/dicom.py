@@ -196,13 +196,15 @@ def tag(dataset, index: int, keyword: str):
 
 
 def _padded(dataset, stored):
-    """Where a CT image marks that there is nothing."""
-    first = dataset.get("PixelPaddingValue")
+    """Where a CT image marks that there is nothing; a value told without a sign beside pixels that have one means the same bits."""
+    first, last = (dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if not isinstance(first, int):
         return np.zeros(stored.shape, bool)
-    last = dataset.get("PixelPaddingRangeLimit")
-    last = last if isinstance(last, int) else first
-    return (stored >= min(first, last)) & (stored <= max(first, last))
+    told = [value for value in (first, last) if isinstance(value, int)]
+    if (dataset.get("BitsAllocated") or 16) <= 16:
+        least = -(2**15) if dataset.get("PixelRepresentation") else 0
+        told = [(value - least) % 2**16 + least for value in told]
+    return (stored >= min(told)) & (stored <= max(told))
 
 
 def _identify(dataset, original, storage, description: str):

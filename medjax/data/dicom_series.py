@@ -133,7 +133,9 @@ def series_of(paths) -> tuple[Series, tuple[str, ...]]:
     return _series(kept, 0, len(doubled)), tuple(one.uid for one in kept)
 
 
-def files(folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1) -> Files:
+def files(
+    folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1, lowest: float | None = AIR["ct"]
+) -> Files:
     """The slices of all series of a modality, split by patient; a slice is read when it is asked for.
 
     Pixels are made square, then `fit` to the size. CT is in HU, -1000 around the image; an MR image is over the 99.5th percentile of the middle
@@ -146,6 +148,7 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
       modality: "ct" or "mri".
       validation: share of the patients.
       test: share of the patients.
+      lowest: CT is clipped to this from below [HU]; None leaves it. Scanners pad the field of view with -2000 and less, which not all files mark.
 
     Raises:
       InputError: where the folder holds no such series, and on reading where pixels cannot be decoded.
@@ -163,7 +166,9 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
 
     def read(part, index):
         s, i = places[parts[part][index]]
-        image, _ = square_pixels(series_slice(series[s], i), series[s].spacing[1:])
+        image = series_slice(series[s], i)
+        image = image if lowest is None or modality != "ct" else np.maximum(image, np.float32(lowest))
+        image, _ = square_pixels(image, series[s].spacing[1:])
         if modality == "mri":
             path, frame = series[s].slices[series[s].shape[0] // 2]
             image = image / _unit(path, frame, series[s].shape[1:], path.stat().st_mtime_ns)

@@ -18,8 +18,9 @@ _BREAK = re.compile(r"[-_.]")
 
 
 def files(
-    folder: str, size: int = 256, axis: int = 2, modality: str = "", pattern: str = "*", validation: float = 0.1, test: float = 0.1, subject: str = ""
-) -> Files:
+    folder: str, size: int = 256, axis: int = 2, modality: str = "", pattern: str = "*", validation: float = 0.1, test: float = 0.1,
+    subject: str = "", lowest: float | None = None,
+) -> Files:  # fmt: skip
     """The slices of all `.nii` and `.nii.gz` volumes in a folder and those below it, split by subject; a slice is read when it is asked for.
 
     A slice is turned as a radiologist sees it, by the affine of its file, its pixels are made square, and it is `fit` to the size. CT is in HU, -1000
@@ -35,6 +36,7 @@ def files(
       validation: share of the subjects.
       test: share of the subjects.
       subject: a regular expression that finds the subject in a file's path below the folder, such as "(IXI[0-9]+)-" or "^[^/]+/[^/]+".
+      lowest: CT is clipped to this from below [HU], such as -1000 where the field of view is padded with less; None leaves it.
 
     Raises:
       InputError: where the folder holds no such volume, a path in which `subject` finds nothing, or only one subject and some are to be held out,
@@ -60,7 +62,8 @@ def files(
         v, i = places[parts[part][index]]
         image, sizes = _image(paths[v], i, axis)
         unit = _unit(paths[v], volumes[paths[v]][axis] // 2, axis, modality, paths[v].stat().st_mtime_ns)
-        image, _ = square_pixels(image if unit is None else image / unit, sizes)
+        image = image / unit if unit is not None else image if lowest is None else np.maximum(image, np.float32(lowest))
+        image, _ = square_pixels(image, sizes)
         fitted, _ = fit(image, size, -1000 if unit is None else 0)
         return Stored(fitted.astype(np.complex64 if fitted.dtype.kind == "c" else np.float32))
 
