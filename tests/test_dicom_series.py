@@ -131,6 +131,19 @@ def test_oblique_slices_are_not_tilted(tmp_path):
     np.testing.assert_allclose(volume.series.affine @ [5, 0, 0, 1], [*(np.array([9, 8, 7]) + 15 * normal), 1], atol=1e-5)
 
 
+@pytest.mark.parametrize("orientation", [AXIAL, (1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1)])
+def test_handedness_is_the_same_for_all_orientations(tmp_path, orientation):
+    """Slices follow the normal, from superior to inferior where one axis is mirrored; positions, spacing and affine say the same."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    pixels = stack(4)
+    shuffled(tmp_path, pixels, [3 * i * normal for i in range(4)], orientation=orientation)
+    image, series, _ = dicom_series(tmp_path)
+    np.testing.assert_array_equal(image, 2.0 * pixels - 1024)
+    np.testing.assert_allclose(series.positions, [0, 3, 6, 9])
+    assert series.spacing == (3, 0.8, 0.8) and np.linalg.det(series.affine) == pytest.approx(-3 * 0.8**2)
+    np.testing.assert_allclose(series.affine[:3, :3], np.array([3 * normal, 0.8 * np.array(orientation[3:]), 0.8 * np.array(orientation[:3])]).T)
+
+
 def test_gantry_tilt(tmp_path):
     """A tilted gantry and a table that moves along z: distances are along the normal, the affine is sheared."""
     angle = np.deg2rad(18)

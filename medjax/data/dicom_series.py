@@ -27,7 +27,9 @@ class Series(NamedTuple):
     """Slices that make a volume, of which only the headers have been read.
 
     modality: "ct" or "mri".
-    slices: (file, frame) of each, along the normal of the slices: of axial ones from inferior to superior.
+    slices: (file, frame) of each, along the normal of the slices, the direction of rows times that of columns: of axial ones from inferior to
+      superior, or of images that show the patient mirrored, such as [1, 0, 0, 0, -1, 0], from superior to inferior, so that (slice, row, column)
+      is of the same handedness always.
     shape: (slices, h, w).
     spacing: (z, y, x) [mm]: the median distance of neighbours along the normal, None of a single slice; height and width of a pixel.
     positions: `[slices]` [mm] along the normal.
