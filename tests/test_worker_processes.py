@@ -6,11 +6,12 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from test_datasets import write_lodopab
+from test_datasets import random_kspace, write_lodopab
 from test_dicom_series import stack, write
+from test_fastmri_multicoil import LARGE, phantom
 from volumes import write_fastmri
 
-from medjax.data import chest_xray, dicom_series, fastmri, fastmri_multicoil, label_maps, lodopab, nifti_volumes, stacks
+from medjax.data import chest_xray, dicom_series, fastmri, fastmri_multicoil, label_maps, lodopab, nifti_volumes, stacks, tfds_files
 from medjax.data.pipeline import Batches, pipeline
 from medjax.data.scan import InputError
 
@@ -60,24 +61,28 @@ def radiographs(folder):
     return chest_xray.files(str(folder), "t.csv", 16, (), validation=0, test=0)
 
 
-def volumes(folder, kind, *shape):
-    """Two volumes in the layout of fastMRI."""
-    for part in ("train", "val"):
-        (folder / f"{kind}_{part}").mkdir()
-        kspace = RNG.normal(size=(2, *shape)) + 1j * RNG.normal(size=(2, *shape))
-        write_fastmri(folder / f"{kind}_{part}" / "a.h5", kspace.astype(np.complex64))
-
-
 def singlecoil(folder):
-    """Emulated single coils."""
-    volumes(folder, "singlecoil", 24, 20)
+    """Emulated single coils in the layout of fastMRI."""
+    for part in ("train", "val"):
+        (folder / f"singlecoil_{part}").mkdir()
+        write_fastmri(folder / f"singlecoil_{part}" / "a.h5", random_kspace(2, 24, 20))
     return fastmri.singlecoil_files(str(folder))
 
 
 def multicoil(folder):
     """Several coils, whose images are computed."""
-    volumes(folder, "multicoil", 3, 24, 20)
-    return fastmri_multicoil.multicoil_files(str(folder), str(folder / "cache"), calibration_width=8, kernel_width=3)
+    for part in ("train", "val"):
+        (folder / f"multicoil_{part}").mkdir()
+        write_fastmri(folder / f"multicoil_{part}" / "a.h5", phantom(1)[2], header=LARGE)
+    return fastmri_multicoil.multicoil_files(str(folder), str(folder / "cache"), 16, 4)
+
+
+def records(folder):
+    """A data set that was made ready."""
+    written = pytest.importorskip("test_tfds")
+    written.write_brats(folder / "manual")
+    written.prepare("brats", folder / "manual", folder)
+    return tfds_files.files("brats", str(folder), "flair")
 
 
 def low_dose(folder):
@@ -86,7 +91,7 @@ def low_dose(folder):
     return lodopab.files(str(folder))
 
 
-@pytest.mark.parametrize("files", [dicom, nifti, maps, arrays, chunks, radiographs, singlecoil, low_dose])
+@pytest.mark.parametrize("files", [dicom, nifti, maps, arrays, chunks, radiographs, singlecoil, multicoil, low_dose, records])
 def test_reading_is_sent_to_processes(tmp_path, files):
     """Before anything is read and after: what was sent gives the same example."""
     found = files(tmp_path)
@@ -96,12 +101,6 @@ def test_reading_is_sent_to_processes(tmp_path, files):
         assert each.num == found.num
         for one, other in zip(first, each.read("train", 0), strict=True):
             np.testing.assert_array_equal(one, other)
-
-
-def test_computed_images_are_sent_to_processes(tmp_path):
-    """Images of several coils are kept on disk by whichever process computes them."""
-    found = multicoil(tmp_path)
-    assert pickle.loads(cloudpickle.dumps(found)).num == found.num == {"train": 2, "validation": 2, "test": 0}
 
 
 @pytest.mark.parametrize("path, message", [("a b.npz", "holds none: 3 are needed"), ("a.nii", "")])
