@@ -61,7 +61,9 @@ def test_an_expression_tells_whom(tmp_path):
         assert people(told(str(tmp_path / "P9"), subject=subject)) == {"train": {1, 2}, "validation": {3}, "test": {4}}
     written(tmp_path / "b", {(p, 0): f"sub-{p}_T1.nii" for p in PEOPLE})
     assert people(told(str(tmp_path / "b"), subject="sub-[12]|[34]"))["test"] == {2}
-    with pytest.raises(InputError, match=r"sub-3_T1.nii: has a place in which 'sub-\(\[12\]\)' finds no subject; an expression that finds one in all"):
+    with pytest.raises(
+        InputError, match=r"sub-3_T1.nii: has a place in which 'sub-\(\[12\]\)' finds no subject; an expression that finds one in all"
+    ):
         told(str(tmp_path / "b"), subject="sub-([12])")
     for wrong, match in (("(", r"subject is '\(' \(.+\); a regular expression"), ("(a)(b)", "of 2 groups; one, or none, is needed")):
         with pytest.raises(ValueError, match=match):
@@ -80,7 +82,9 @@ CROSSED = {
 def test_contrasts_are_not_taken_for_people(tmp_path, layout):
     """Folders or beginnings of names that hold the same people each are refused, unless nothing is held out or an expression tells people."""
     folder = written(tmp_path, layout)
-    with pytest.raises(InputError, match=r"volumes, taken to be of 3 subjects by their places, in most of which the same, .*; `subject`, an expr") as error:
+    with pytest.raises(
+        InputError, match=r"volumes, taken to be of 3 subjects by their places, in most of which the same, .*; `subject`, an expr"
+    ) as error:
         told(folder)
     assert "\n" not in str(error.value)
     assert people(told(folder, subject=r"P\d"))["test"] == {4}

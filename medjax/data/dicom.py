@@ -24,8 +24,8 @@ _KEPT = (
     "FlipAngle", "MagneticFieldStrength", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "LossyImageCompression",
     "LossyImageCompressionRatio", "LossyImageCompressionMethod", "BurnedInAnnotation",
 )
-"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, of the old pixels only what was done to them and
-whether names may stand in them."""
+"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, and of the old
+pixels only whether they were compressed with loss and whether names may stand in them."""
 # fmt: on
 
 

@@ -135,9 +135,7 @@ def series_of(paths) -> tuple[Series, tuple[str, ...]]:
     return _series(kept, 0, len(doubled)), tuple(one.uid for one in kept)
 
 
-def files(
-    folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1, lowest: float | None = AIR["ct"]
-) -> Files:
+def files(folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1, lowest: float | None = AIR["ct"]) -> Files:
     """The slices of all series of a modality, split by patient; a slice is read when it is asked for.
 
     Pixels are made square, then `fit` to the size. CT is in HU, -1000 around the image; an MR image is over the 99.5th percentile of the middle

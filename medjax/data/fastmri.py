@@ -80,7 +80,8 @@ def fastmri(path, index: int) -> FastmriSlice:
 def singlecoil_files(folder: str) -> Files:
     """Complex images of `folder/singlecoil_train` and `folder/singlecoil_val`, over the largest magnitude of their volume; data are to be simulated.
 
-    The volumes of the challenge's test set have no truth, so `singlecoil_val` is for validation and for tests, as `volume_files` has it. An image is the inverse transform of all data, cropped to the size of its reconstruction.
+    The volumes of the challenge's test set have no truth, so `singlecoil_val` is for validation and for tests, as `volume_files` has it. An
+    image is the inverse transform of all data, cropped to the size of its reconstruction.
 
     Raises:
       InputError: where a folder is missing or holds no volume.

@@ -37,8 +37,9 @@ def ismrmrd_raw(path, dataset: str = "dataset", encoding: int = 0, remove_oversa
         readouts outside the k-space that the header tells, in one line.
 
     Reference:
-      Inati et al. (2017), ISMRM Raw data format, https://doi.org/10.1002/mrm.26089; schema/ismrmrd.xsd,
-      doc/mrd_raw_data.md and include/ismrmrd/ismrmrd.h of https://github.com/ismrmrd/ismrmrd; Kellman & McVeigh (2005), https://doi.org/10.1002/mrm.20713, for the noise bandwidth.
+      Inati et al. (2017), ISMRM Raw data format, https://doi.org/10.1002/mrm.26089; schema/ismrmrd.xsd, doc/mrd_raw_data.md and
+      include/ismrmrd/ismrmrd.h of https://github.com/ismrmrd/ismrmrd; Kellman & McVeigh (2005), https://doi.org/10.1002/mrm.20713, for the noise
+      bandwidth.
     """
     try:
         return _scan(path, dataset, encoding, remove_oversampling, centre)

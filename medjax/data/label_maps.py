@@ -71,7 +71,10 @@ def files(
         raise ValueError(f"got {found}; at least {SMALLEST}, at least 1, a share from 0 below 1 and a positive length are needed")
     if isinstance(paths, str):
         raise InputError(folder, f"paths is {paths!r}; a tuple of names is needed")
-    volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate) if paths else _nifti(folder, pattern, brain, validation, test, subject)
+    if paths:
+        volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate)
+    else:
+        volumes = _nifti(folder, pattern, brain, validation, test, subject)
     places = {
         part: [place for volume in found for place in _places(volume, planes, brain, least * size**2, pixel_size)] for part, found in volumes.items()
     }

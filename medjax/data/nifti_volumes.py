@@ -128,7 +128,7 @@ def subjects_of(folder, paths, subject: str = "", several: bool = False) -> list
 
 
 def subject_of(folder, path: Path, subject: str = "") -> str:
-    """Whom a file is of: what `subject` finds in its path, else the first `sub-LABEL` of BIDS on the way to it, else where its path parts from others.
+    """Whom a file is of: what `subject` finds in its path, else the first `sub-LABEL` of BIDS on the way to it, else what its path begins with.
 
     That is the first folder below `folder`, such as PATIENT of PATIENT/STUDY/T1.nii.gz; of a file in `folder` itself what its name has before the
     first "-", "_" or ".", such as IXI002 of IXI002-Guys-0828-T1.nii.gz, for the rest of a name tells contrasts and sessions apart. This joins too
