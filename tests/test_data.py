@@ -314,7 +314,11 @@ def test_dicom_round_trip(tmp_path):
     assert result.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
     assert result.file_meta.MediaStorageSOPInstanceUID == result.SOPInstanceUID
     assert (result.RescaleSlope, result.RescaleIntercept, result.PixelRepresentation, result.BitsStored) == (1, 0, 1, 16)
-    assert not [element for element in result if element.tag.is_private]
+    assert not [element for element in result if element.tag.is_private] and "BurnedInAnnotation" not in result
+    for told in ("YES", "NO"):
+        ct_dataset(BurnedInAnnotation=told).save_as(tmp_path / "in.dcm")
+        assert pydicom.dcmread(write_like(tmp_path / "in.dcm", image, tmp_path / "out.dcm", 1.0, "")).BurnedInAnnotation == told
+    (tmp_path / "in.dcm").unlink()
     assert [p.name for p in tmp_path.iterdir()] == ["out.dcm"]
 
 

@@ -152,3 +152,18 @@ def test_parts_of_lodopab(tmp_path):
     assert found.num["train"] == 35820 and images.shape == (2, 362, 362) and data is not None and data.shape == (2, 1000, 513)
     image, sinogram = lodopab(tmp_path, "validation", 5)
     assert np.array_equal(data[0], sinogram) and np.allclose(images[0] / 1000 + 1, image, rtol=0, atol=1e-6)
+
+
+def test_patients_of_fastmri_are_in_one_part(tmp_path):
+    """Volumes of a patient follow the first of them by name, those without one are each their own; hidden files of macOS are none."""
+    for part, num in (("train", 3), ("val", 24)):
+        (tmp_path / f"singlecoil_{part}").mkdir()
+        for i in range(num):
+            patient = {("val", 3): "p3", ("val", 21): "p3", ("val", 20): "p20", ("val", 23): "p20", ("train", 0): "", ("val", 0): ""}.get((part, i))
+            write_fastmri(tmp_path / f"singlecoil_{part}" / f"{i:02d}.h5", random_kspace(1, 24, 20) + i, patient=patient)
+    (tmp_path / "singlecoil_val" / "._00.h5").write_bytes(b"\0\5\26\7")
+    assert singlecoil_files(str(tmp_path)).num == {"train": 3, "validation": 21, "test": 3}
+    write_fastmri(tmp_path / "singlecoil_train" / "02.h5", random_kspace(1, 24, 20), patient="p20")
+    with pytest.raises(InputError, match="1 subjects are in both train and test; parts without a common one are needed") as error:
+        singlecoil_files(str(tmp_path))
+    assert "p20" not in str(error.value)

@@ -3,18 +3,21 @@
 import concurrent.futures
 import hashlib
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 
+from medjax.data import nifti_volumes
 from medjax.data.dicom_series import dicom_series, files, listed
+from medjax.data.read import read
 from medjax.data.scan import InputError
 
 RNG = np.random.default_rng(0)
 AXIAL = (1, 0, 0, 0, 1, 0)
-SECRETS = ("DOE", "JANE", "MRN4711", "19630214", "20240102", "ACME HOSPITAL", "REPORT TEXT", "4.7.1.1", hashlib.sha256(b"MRN4711\n").hexdigest())
+SECRETS = ("DOE", "JANE", "MRN4711", "19630214", "20240102", "ACME HOSPITAL", "REPORT TEXT", "4.7.1.1", hashlib.sha256(b"MRN4711").hexdigest())
 
 
 def write(path, pixels, position=(0, 0, 0), orientation=AXIAL, spacing=(0.8, 0.8), modality="CT", series="1.2.3", **elements):
@@ -86,6 +89,36 @@ def test_padding_is_air(tmp_path):
     np.testing.assert_array_equal(files(str(tmp_path), 24, validation=0, test=0).read("train", 1).image[10], image[1, 3])
 
 
+@pytest.mark.parametrize("signed", [1, 0])
+def test_padding_is_told_by_its_bits(tmp_path, signed):
+    """63536 told without a sign is -2000 beside pixels that have one, and the other way round; the limit of a range, too."""
+    bits = np.tile(np.array([-2000, -1999, -1998, -5] + 20 * [7]), (20, 1))
+    path, kinds = tmp_path / "a", ("SS", "US")
+    dataset = pydicom.dcmread(write(path, bits, PixelRepresentation=signed, RescaleSlope=1, RescaleIntercept=0))
+    dataset.add_new("PixelPaddingValue", kinds[signed], 63536 if signed else -2000)
+    dataset.add_new("PixelPaddingRangeLimit", kinds[signed], 63537 if signed else -1999)
+    dataset.save_as(path)
+    wanted = np.where(bits < -1998, -1000, bits if signed else bits % 2**16)
+    np.testing.assert_array_equal(dicom_series(path).image[0], wanted)
+    np.testing.assert_array_equal(read(path).image, wanted)
+
+
+def test_what_is_below_air_is_clipped(tmp_path):
+    """Padding that no element marks is air before pixels are resampled, unless it is to stay; MR is left alone."""
+    pixels = np.full((32, 32), 1024)
+    pixels[:5] = -2000
+    write(tmp_path / "0", pixels, spacing=(1.6, 0.8), RescaleSlope=1)
+    wanted = files(str(tmp_path), 64, validation=0, test=0).read("train", 0).image
+    np.testing.assert_array_equal(wanted[:, 20], np.concatenate([np.full(9, -1000), [-750, -250], np.zeros(53)]))
+    assert files(str(tmp_path), 64, lowest=None, validation=0, test=0).read("train", 0).image.min() == -3024
+    write(tmp_path / "1", pixels, modality="MR", series="2")
+    assert files(str(tmp_path), 32, "mri", 0, 0).read("train", 0).image.min() == pytest.approx(-2000 / 1024)
+    volume = np.where(np.arange(20) < 5, -3024.0, 40.0)[:, None, None] * np.ones((20, 20, 3))
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii")
+    for lowest, least in ((None, -3024), (-1000.0, -1000)):
+        assert nifti_volumes.files(str(tmp_path), 20, lowest=lowest, validation=0, test=0).read("train", 1).image.min() == least
+
+
 def test_oblique_slices_are_not_tilted(tmp_path):
     """The order and the distance are those along the normal, here where z of the positions falls as they move along it."""
     row, column = np.array([0.8, 0, 0.6]), np.array([0, -1, 0])
@@ -96,6 +129,19 @@ def test_oblique_slices_are_not_tilted(tmp_path):
     np.testing.assert_array_equal(volume.image, 2.0 * pixels - 1024)
     assert volume.series.spacing[0] == pytest.approx(3, abs=1e-5) and volume.series.tilt < 1e-5
     np.testing.assert_allclose(volume.series.affine @ [5, 0, 0, 1], [*(np.array([9, 8, 7]) + 15 * normal), 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, (1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1)])
+def test_handedness_is_the_same_for_all_orientations(tmp_path, orientation):
+    """Slices follow the normal, from superior to inferior where one axis is mirrored; positions, spacing and affine say the same."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    pixels = stack(4)
+    shuffled(tmp_path, pixels, [3 * i * normal for i in range(4)], orientation=orientation)
+    image, series, _ = dicom_series(tmp_path)
+    np.testing.assert_array_equal(image, 2.0 * pixels - 1024)
+    np.testing.assert_allclose(series.positions, [0, 3, 6, 9])
+    assert series.spacing == (3, 0.8, 0.8) and np.linalg.det(series.affine) == pytest.approx(-3 * 0.8**2)
+    np.testing.assert_allclose(series.affine[:3, :3], np.array([3 * normal, 0.8 * np.array(orientation[3:]), 0.8 * np.array(orientation[:3])]).T)
 
 
 def test_gantry_tilt(tmp_path):
@@ -255,6 +301,16 @@ def test_parts_are_split_by_patient(tmp_path):
         files(str(tmp_path), 16, "mri")
 
 
+def test_a_patient_is_one_whoever_issued_the_number(tmp_path):
+    """Series of which some lack the issuer, or pad the number with blanks, are of one patient; without a number a study is one."""
+    told = [{"IssuerOfPatientID": "A"}, {}, {"PatientID": " MRN4711 "}, {"PatientID": "MRN0815"}]
+    told += [{"PatientID": "", "IssuerOfPatientID": issuer} for issuer in ("", "A")]
+    for i, elements in enumerate(told):
+        write(tmp_path / f"{i}", stack(1)[0], series=f"1.{i + 1}", **elements)
+    numbers = [one.patient for one in listed(tmp_path).series]
+    assert numbers[0] == numbers[1] == numbers[2] and numbers[4] == numbers[5] and len(set(numbers)) == 3
+
+
 def test_slices_are_read_by_threads_as_they_are_asked_for(tmp_path, caplog):
     """Oblong pixels are made square, the padding is air, and a file that is damaged later is named when it is read."""
     pixels = stack(8, 32, 32)
@@ -270,7 +326,8 @@ def test_slices_are_read_by_threads_as_they_are_asked_for(tmp_path, caplog):
         assert image.shape == (64, 64) and image.dtype == np.float32
         assert np.all(image[:, :16] == -1000) and np.all(image[:, 48:] == -1000)
         # Rows twice as high are interpolated at a quarter of them from their middles.
-        rows = 2.0 * (0.75 * truth[1:-1] + 0.25 * truth[:-2]) - 1024
+        truth = np.maximum(2.0 * truth - 1024, -1000)
+        rows = 0.75 * truth[1:-1] + 0.25 * truth[:-2]
         np.testing.assert_allclose(image[2:-2:2, 16:48], rows, rtol=1e-5)
     (tmp_path / "3").write_bytes((tmp_path / "3").read_bytes()[:-100])
     with pytest.raises(InputError, match="3: its pixels are truncated"):

@@ -156,7 +156,9 @@ def test_undersampling_calibration_and_averages(tmp_path):
     kspace = RNG.normal(size=(COILS, H, W)) + 0j
     lines = [line(kspace[:, y] + sign, y, average=a) for y in range(0, H, 4) if y != 8 for a, sign in enumerate((1, -1))]
     lines += [line(kspace[:, y], y, [CALIBRATION]) for y in (7, 9)] + [line(kspace[:, 8], 8, [CALIBRATION_AND_IMAGE])]
-    lines += [line(1e3 * kspace[:, y], y, [flag]) for y, flag in ((0, NAVIGATOR), (3, PHASE_CORRECTION))]
+    names = ("SURFACECOILCORRECTIONSCAN_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA", "PHASE_STABILIZATION_REFERENCE")
+    others = [NAVIGATOR, PHASE_CORRECTION, *(getattr(ismrmrd, f"ACQ_IS_{name}") for name in (*names, "PHASE_STABILIZATION"))]
+    lines += [line(1e3 * kspace[:, y], y, [flag]) for y in (0, 3) for flag in others]
     found = ismrmrd_raw(write(tmp_path / "a.h5", lines), remove_oversampling=False)
     for part, places in ((found.image, range(0, H, 4)), (found.calibration, (7, 8, 9))):
         mask = np.isin(np.arange(H), places)[:, None] * np.ones(W)

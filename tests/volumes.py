@@ -9,7 +9,7 @@ HEADER = """<?xml version="1.0" encoding="utf-8"?><ismrmrdHeader xmlns="http://w
 </encoding></ismrmrdHeader>"""
 
 
-def write_fastmri(path, kspace, target=None, mask=None, header=HEADER):
+def write_fastmri(path, kspace, target=None, mask=None, header=HEADER, patient=None):
     """A volume; `target` is a name and an array."""
     with h5py.File(path, "w") as file:
         file["kspace"] = kspace
@@ -19,4 +19,6 @@ def write_fastmri(path, kspace, target=None, mask=None, header=HEADER):
             file[target[0]] = target[1]
         if mask is not None:
             file["mask"] = mask
-        file.attrs.update({"acquisition": "AXT2", "max": 1.5, "norm": 2.5, "patient_id": "0"})
+        file.attrs.update({"acquisition": "AXT2", "max": 1.5, "norm": 2.5})
+        if patient is not None:
+            file.attrs["patient_id"] = patient

@@ -22,9 +22,10 @@ _KEPT = (
     "FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined", "Laterality", "KVP", "ContrastBolusAgent",
     "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTime", "RepetitionTime", "EchoTrainLength", "InversionTime",
     "FlipAngle", "MagneticFieldStrength", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "LossyImageCompression",
-    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "LossyImageCompressionRatio", "LossyImageCompressionMethod", "BurnedInAnnotation",
 )
-"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, nothing about the old pixels."""
+"""What a derived image inherits: patient, study, frame of reference and how it was acquired; nothing private, and of the old
+pixels only whether they were compressed with loss and whether names may stand in them."""
 # fmt: on
 
 
@@ -195,13 +196,15 @@ def tag(dataset, index: int, keyword: str):
 
 
 def _padded(dataset, stored):
-    """Where a CT image marks that there is nothing."""
-    first = dataset.get("PixelPaddingValue")
+    """Where a CT image marks that there is nothing; a value told without a sign beside pixels that have one means the same bits."""
+    first, last = (dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if not isinstance(first, int):
         return np.zeros(stored.shape, bool)
-    last = dataset.get("PixelPaddingRangeLimit")
-    last = last if isinstance(last, int) else first
-    return (stored >= min(first, last)) & (stored <= max(first, last))
+    told = [value for value in (first, last) if isinstance(value, int)]
+    if (dataset.get("BitsAllocated") or 16) <= 16:
+        least = -(2**15) if dataset.get("PixelRepresentation") else 0
+        told = [(value - least) % 2**16 + least for value in told]
+    return (stored >= min(told)) & (stored <= max(told))
 
 
 def _identify(dataset, original, storage, description: str):
@@ -261,7 +264,6 @@ def _set_pixels(dataset, image, ct: bool):
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = image.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.BurnedInAnnotation = "NO"
     dataset.PixelData = np.clip(np.rint(image / float(_decimal(slope))), -32768, 32767).astype("<i2").tobytes()
 
 

@@ -21,7 +21,7 @@ PIXELS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 """What the values of a frame depend on."""
-_WHO = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_WHO = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _WHAT = ("ImageType", "SeriesDescription", "ProtocolName", "ImagePositionPatient", "ImageOrientationPatient", "GantryDetectorTilt", "InstanceNumber")
 APART = ("EchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "AcquisitionNumber")
 """What tells images of one place apart, the first that does."""
@@ -119,8 +119,9 @@ def frames(path) -> list[Header]:
             raise InputError(path, "is a localizer; cross-sections are needed")
         num = int(dataset.get("NumberOfFrames") or 1)
         _check_length(path, dataset, num)
-        patient = [str(dataset.get(name) or "") for name in (_WHO[:2] if dataset.get("PatientID") else _WHO[2:3])]
-        hashed = hashlib.sha256("\n".join(patient if any(patient) else [str(path.parent)]).encode()).hexdigest()
+        # Without its issuer, which some series of a patient lack: two people of one number in one part do no harm, one person in two does.
+        patient = next((told for name in _WHO[:2] if (told := str(dataset.get(name) or "").strip())), str(path.parent))
+        hashed = hashlib.sha256(patient.encode()).hexdigest()
         who = str(dataset.get("SeriesInstanceUID") or path.parent), hashed
         return [_frame(path, dataset, i, who, modality) for i in range(num)]
 

@@ -27,7 +27,9 @@ class Series(NamedTuple):
     """Slices that make a volume, of which only the headers have been read.
 
     modality: "ct" or "mri".
-    slices: (file, frame) of each, along the normal of the slices: of axial ones from inferior to superior.
+    slices: (file, frame) of each, along the normal of the slices, the direction of rows times that of columns: of axial ones from inferior to
+      superior, or of images that show the patient mirrored, such as [1, 0, 0, 0, -1, 0], from superior to inferior, so that (slice, row, column)
+      is of the same handedness always.
     shape: (slices, h, w).
     spacing: (z, y, x) [mm]: the median distance of neighbours along the normal, None of a single slice; height and width of a pixel.
     positions: `[slices]` [mm] along the normal.
@@ -133,11 +135,12 @@ def series_of(paths) -> tuple[Series, tuple[str, ...]]:
     return _series(kept, 0, len(doubled)), tuple(one.uid for one in kept)
 
 
-def files(folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1) -> Files:
+def files(folder: str, size: int = 256, modality: str = "ct", validation: float = 0.1, test: float = 0.1, lowest: float | None = AIR["ct"]) -> Files:
     """The slices of all series of a modality, split by patient; a slice is read when it is asked for.
 
     Pixels are made square, then `fit` to the size. CT is in HU, -1000 around the image; an MR image is over the 99.5th percentile of the middle
-    slice of its series. Who is in which part depends on a hash of PatientID, or of StudyInstanceUID where that is empty.
+    slice of its series. Who is in which part depends on a hash of PatientID, whoever issued it, or of StudyInstanceUID where
+    that is empty.
 
     Args:
       folder: as for `dicom_series`.
@@ -145,6 +148,7 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
       modality: "ct" or "mri".
       validation: share of the patients.
       test: share of the patients.
+      lowest: CT is clipped to this from below [HU]; None leaves it. Scanners pad the field of view with -2000 and less, which not all files mark.
 
     Raises:
       InputError: where the folder holds no such series, and on reading where pixels cannot be decoded.
@@ -160,14 +164,15 @@ def files(folder: str, size: int = 256, modality: str = "ct", validation: float 
     places = [(s, i) for s, one in enumerate(series) for i in range(one.shape[0])]
     parts = parted([series[s].patient for s, _ in places], validation, test)
 
-    @functools.cache
-    def scale(s):
-        return np.percentile(series_slice(series[s], series[s].shape[0] // 2), 99.5) or 1.0
-
     def read(part, index):
         s, i = places[parts[part][index]]
-        image, _ = square_pixels(series_slice(series[s], i), series[s].spacing[1:])
-        return Stored(fit(image if modality == "ct" else image / np.float32(scale(s)), size, AIR[modality])[0].astype(np.float32))
+        image = series_slice(series[s], i)
+        image = image if lowest is None or modality != "ct" else np.maximum(image, np.float32(lowest))
+        image, _ = square_pixels(image, series[s].spacing[1:])
+        if modality == "mri":
+            path, frame = series[s].slices[series[s].shape[0] // 2]
+            image = image / _unit(path, frame, series[s].shape[1:], path.stat().st_mtime_ns)
+        return Stored(fit(image, size, AIR[modality])[0].astype(np.float32))
 
     return Files({part: len(each) for part, each in parts.items()}, read)
 
@@ -195,14 +200,24 @@ def series_slice(series: Series, i: int) -> np.ndarray:
     Raises:
       InputError: where they cannot be decoded or are not finite.
     """
-    path, frame = series.slices[i]
+    return _grey(*series.slices[i], series.modality, series.shape[1:])
+
+
+def _grey(path, frame, modality, shape) -> np.ndarray:
+    """The values of a frame, checked."""
     with reading(path):
         dataset = dataset_of(path, PIXELS)
         check_grey(path, dataset)
-        image = grey_values(path, dataset, frame, series.modality)
-    if image.shape != series.shape[1:]:
-        raise InputError(path, f"has pixels {list(image.shape)}; {list(series.shape[1:])}, as its header says, are needed")
+        image = grey_values(path, dataset, frame, modality)
+    if image.shape != shape:
+        raise InputError(path, f"has pixels {list(image.shape)}; {list(shape)}, as its header says, are needed")
     return checked_numbers(path, "image", image).astype(np.float32)
+
+
+@functools.cache
+def _unit(path, frame, shape, changed) -> np.float32:
+    """What the slices of a series of MRI are divided by, of its middle one; `changed`, the time of its file, tells another of its name apart."""
+    return np.float32(np.percentile(_grey(path, frame, "mri", shape), 99.5) or 1)
 
 
 def _stacks(group) -> list[list[Header]]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data.files import Files, Stored
-from medjax.data.hdf5_slices import hdf5_slices, num_slices
+from medjax.data.files import Files, Stored, disjoint
+from medjax.data.hdf5_slices import hdf5_slices, num_slices, open_hdf5
 from medjax.data.scan import InputError, checked_numbers, reason, single
 
 _TARGETS = ("reconstruction_rss", "reconstruction_esc")
@@ -80,8 +80,8 @@ def fastmri(path, index: int) -> FastmriSlice:
 def singlecoil_files(folder: str) -> Files:
     """Complex images of `folder/singlecoil_train` and `folder/singlecoil_val`, over the largest magnitude of their volume; data are to be simulated.
 
-    The volumes of the challenge's test set have no truth, so the first 20 by name of `singlecoil_val` are for validation and the rest for tests.
-    An image is the inverse transform of all data, cropped to the size of its reconstruction.
+    The volumes of the challenge's test set have no truth, so `singlecoil_val` is for validation and for tests, as `volume_files` has it. An
+    image is the inverse transform of all data, cropped to the size of its reconstruction.
 
     Raises:
       InputError: where a folder is missing or holds no volume.
@@ -90,7 +90,10 @@ def singlecoil_files(folder: str) -> Files:
 
 
 def volume_files(folder, kind: str, read_slice) -> Files:
-    """Slices of `folder/KIND_train` and `folder/KIND_val`, of which the first 20 volumes by name are for validation and the rest for tests.
+    """Slices of `folder/KIND_train` and `folder/KIND_val`; the first 20 volumes by name of the latter are for validation, the rest for tests.
+
+    All volumes of a patient, by the attribute `patient_id`, are where the first of them is; a volume without the attribute is of a patient of its
+    own. So validation may have a few more than 20.
 
     Args:
       folder: of the two folders.
@@ -98,10 +101,14 @@ def volume_files(folder, kind: str, read_slice) -> Files:
       read_slice: `(path of a volume, slice) -> Stored`.
 
     Raises:
-      InputError: where a folder is missing or holds no volume.
+      InputError: where a folder is missing or holds no volume, a volume is damaged, or a patient of one folder is in the other, too.
     """
-    val = _volumes(Path(folder) / f"{kind}_val")
-    volumes = {"train": _volumes(Path(folder) / f"{kind}_train"), "validation": val[:_VALIDATION], "test": val[_VALIDATION:]}
+    val, train = (_volumes(Path(folder) / f"{kind}_{part}") for part in ("val", "train"))
+    patients = {path: _patient(path) for path in (*train, *val)}
+    first = {patients[path] for path in val[:_VALIDATION]}
+    held = {"validation": [path for path in val if patients[path] in first], "test": [path for path in val if patients[path] not in first]}
+    volumes = {"train": train} | held
+    disjoint(folder, {part: {patients[path] for path in paths} for part, paths in volumes.items()})
     ends = {part: list(itertools.accumulate(num_slices(path, "kspace") for path in paths)) for part, paths in volumes.items()}
 
     def read(part, index):
@@ -144,11 +151,18 @@ def cropped_images(path, found: FastmriSlice, several: bool = False) -> np.ndarr
 
 
 def _volumes(folder):
-    """The volumes of a folder by name."""
-    found = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    """The volumes of a folder by name, without hidden files such as the `._NAME.h5` of macOS."""
+    found = sorted(path for path in folder.glob("*.h5") if not path.name.startswith(".")) if folder.is_dir() else []
     if not found:
         raise InputError(folder, "holds no .h5 files; the volumes of this part are needed")
     return found
+
+
+def _patient(path) -> str:
+    """Whom a volume is of; where it does not tell, its place."""
+    with open_hdf5(path) as file:
+        told = file.attrs.get("patient_id")
+    return f"of its own {path}" if told is None or not str(told).strip() else f"patient {told}"
 
 
 def _header(path, text, width):

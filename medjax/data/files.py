@@ -1,5 +1,6 @@
 """Examples on disk."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,7 +59,8 @@ def spread(files: Files, part: str, num: int) -> np.ndarray:
 def parted(subjects, validation: float, test: float) -> dict[str, np.ndarray]:
     """part -> indices of its examples: all of the last subjects by name are for tests, all of those before them for validation.
 
-    Each of both parts gets one subject at least, as long as one is left to train on. Who is chosen depends on the order of names alone.
+    Each of both parts gets one subject at least, as long as one is left to train on; of one subject nothing is held out, which is logged. Who is
+    chosen depends on the order of names alone.
 
     Args:
       subjects: `[n]`, whom each example is of.
@@ -73,26 +75,29 @@ def parted(subjects, validation: float, test: float) -> dict[str, np.ndarray]:
     names, which = np.unique(np.asarray(subjects), return_inverse=True)
     tests = len(names) - _num(len(names), test)
     trains = tests - _num(tests, validation / (1 - test))
+    if len(names) == 1 and validation + test > 0:
+        logging.getLogger(__name__).warning("all examples are of one subject: nothing is held out")
     if not trains:
         raise ValueError(f"{len(names)} subjects, {validation:g} of them for validation and {test:g} for tests, leave none to train on")
     bounds = zip(PARTS, (0, trains, tests), (trains, tests, len(names)), strict=True)
     return {part: np.flatnonzero((which >= first) & (which < last)) for part, first, last in bounds}
 
 
-def disjoint(path, subjects: dict[str, set[str]]) -> None:
+def disjoint(path, subjects: dict[str, set[str]], advice: str = "") -> None:
     """See that no subject is in two parts.
 
     Args:
-      path: the files, for the message.
+      path: the files, for the message, which tells no name of a subject: it may be that of a person.
       subjects: part -> those in it.
+      advice: what may help, for the message.
 
     Raises:
       InputError: where one is.
     """
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        both = sorted(subjects[one] & subjects[other])
+        both = subjects[one] & subjects[other]
         if both:
-            raise InputError(path, f"{len(both)} subjects are in both {one} and {other}, {both[0]} among them; parts without a common one are needed")
+            raise InputError(path, f"{len(both)} subjects are in both {one} and {other}; parts without a common one are needed{advice}")
 
 
 def _num(total: int, share: float) -> int:

@@ -10,7 +10,7 @@ from medjax.data.scan import InputError, reason
 
 _SPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
 _NOISE, _CALIBRATION, _CALIBRATION_AND_IMAGE, _REVERSE = 19, 20, 21, 22
-_NO_IMAGE = (23, 24, 26, 27, 28, 30, 31)  # navigators, phase correction, feedback, dummy scans, phase stabilisation
+_NO_IMAGE = (23, 24, 26, 27, 28, 29, 30, 31)  # navigators, phase correction, feedback, dummy, surface coil correction, phase stabilisation
 _HEAD = ("flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref")
 
 
@@ -18,8 +18,8 @@ def ismrmrd_raw(path, dataset: str = "dataset", encoding: int = 0, remove_oversa
     """A scan of an ISMRMRD file.
 
     Readouts go where their encoding counters and the centres of the encoding limits say, asymmetric echoes by their `center_sample`; what was
-    measured several times (averages, segments) is averaged, reversed readouts are flipped. Navigators, phase correction and feedback readouts are
-    left out. Vendors differ in the sign of the Fourier transform, so that an image may come out mirrored.
+    measured several times (averages, segments) is averaged, reversed readouts are flipped. Navigators, phase correction, feedback, dummy scans and
+    scans for surface coil correction are left out. Vendors differ in the sign of the Fourier transform, so that an image may come out mirrored.
 
     Args:
       path: the `.h5` or `.mrd` file.
@@ -37,8 +37,9 @@ def ismrmrd_raw(path, dataset: str = "dataset", encoding: int = 0, remove_oversa
         readouts outside the k-space that the header tells, in one line.
 
     Reference:
-      Inati et al. (2017), ISMRM Raw data format, https://doi.org/10.1002/mrm.26089; schema/ismrmrd.xsd and doc/mrd_raw_data.md of
-      https://github.com/ismrmrd/ismrmrd; Kellman & McVeigh (2005), https://doi.org/10.1002/mrm.20713, for the noise bandwidth.
+      Inati et al. (2017), ISMRM Raw data format, https://doi.org/10.1002/mrm.26089; schema/ismrmrd.xsd, doc/mrd_raw_data.md and
+      include/ismrmrd/ismrmrd.h of https://github.com/ismrmrd/ismrmrd; Kellman & McVeigh (2005), https://doi.org/10.1002/mrm.20713, for the noise
+      bandwidth.
     """
     try:
         return _scan(path, dataset, encoding, remove_oversampling, centre)

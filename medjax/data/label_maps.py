@@ -8,10 +8,10 @@ import numpy as np
 
 from medjax.data.files import PARTS, Files, Stored, disjoint, parted
 from medjax.data.nifti import nifti_volume
-from medjax.data.nifti_volumes import subject_of, volumes_of
+from medjax.data.nifti_volumes import subjects_of, volumes_of
 from medjax.data.random_contrast import random_contrast
 from medjax.data.scan import SMALLEST, InputError
-from medjax.data.stacks import open_arrays
+from medjax.data.stacks import check_chunks, open_arrays
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _MOST = 2**16 - 1
@@ -30,7 +30,7 @@ class _Volume(NamedTuple):
 def files(
     folder: str, paths: tuple[str, ...] = (), size: int = 128, planes: tuple[str, ...] = ("axial",), pixel_size: float | None = None,
     contrasts: int = 1, least: float = 0.1, brain: tuple[int, int] = (1, 499), image: Callable = random_contrast, pattern: str = "*", seed: int = 0,
-    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (),
+    validation: float = 0.1, test: float = 0.1, values: tuple[int, ...] = (), separate: bool = False, subject: str = "",
 ) -> Files:  # fmt: skip
     """Images `[size, size]` of the slices of label volumes, `contrasts` of each, drawn from the part and the index alone.
 
@@ -54,6 +54,8 @@ def files(
       validation: share of the subjects of training, where no file has a validation part; of all subjects for NIfTI.
       test: share of the subjects, for NIfTI.
       values: labels that the numbers of arrays are indices of; where empty, they are labels.
+      separate: the files of arrays number their subjects each for itself, so that one name in two of them is two subjects.
+      subject: for NIfTI, a regular expression that finds the subject in a path, as `nifti_volumes.subject_of` takes it.
 
     Returns:
       `Files` without labels.
@@ -69,7 +71,10 @@ def files(
         raise ValueError(f"got {found}; at least {SMALLEST}, at least 1, a share from 0 below 1 and a positive length are needed")
     if isinstance(paths, str):
         raise InputError(folder, f"paths is {paths!r}; a tuple of names is needed")
-    volumes = _arrays(folder, paths, np.array(values, int), brain, validation) if paths else _nifti(folder, pattern, brain, validation, test)
+    if paths:
+        volumes = _arrays(folder, paths, np.array(values, int), brain, validation, separate)
+    else:
+        volumes = _nifti(folder, pattern, brain, validation, test, subject)
     places = {
         part: [place for volume in found for place in _places(volume, planes, brain, least * size**2, pixel_size)] for part, found in volumes.items()
     }
@@ -86,7 +91,7 @@ def files(
     return Files({part: contrasts * len(each) for part, each in places.items()}, read)
 
 
-def _arrays(folder, paths, values, brain, validation):
+def _arrays(folder, paths, values, brain, validation, separate):
     """part -> its volumes, of arrays."""
     found = {part: [] for part in PARTS}
     for name in paths:
@@ -102,30 +107,35 @@ def _arrays(folder, paths, values, brain, validation):
                 raise InputError(path, f"{part}_label has shape {list(labels.shape)} of {labels.dtype}; whole numbers [n, x, y, z] are needed")
             if subjects is not None and subjects.shape != labels.shape[:1]:
                 raise InputError(path, f"{part}_subject has shape {list(subjects.shape)}; one entry for each of {labels.shape[0]} volumes is needed")
-            whom = [f"of its own {part} {i}" for i in range(labels.shape[0])] if subjects is None else np.asarray(subjects).astype(str)
+            check_chunks(labels)
+            check_chunks(subjects)
+            own = [f"{name} of its own {part} {i}" for i in range(labels.shape[0])]
+            whom = own if subjects is None else [f"{name if separate else ''} {one}" for one in np.asarray(subjects).astype(str)]
             for i, one in enumerate(whom):
                 volume = np.asarray(labels[i])
                 low, high = volume.min(), volume.max()
                 if len(values) and not 0 <= low <= high < len(values):
                     raise InputError(path, f"{part}_label {i} has indices from {low} to {high}; those of {len(values)} `values` are needed")
                 volume = values[volume] if len(values) else volume
-                found[part].append(_volume(path, f"{part}_label {i}", volume, np.ones(3), f"{name} {one}", brain))
+                found[part].append(_volume(path, f"{part}_label {i}", volume, np.ones(3), one, brain))
     if not found["train"]:
         raise InputError(folder, f"{', '.join(paths)} hold no train_label; volumes to train on are needed")
-    disjoint(folder, {part: {volume.subject for volume in each} for part, each in found.items()})
+    advice = "" if separate or len(paths) < 2 else "; `separate` says that each file numbers its own"
+    disjoint(folder, {part: {volume.subject for volume in each} for part, each in found.items()}, advice)
     if not found["validation"] and validation:
         split = parted([volume.subject for volume in found["train"]], validation, 0)
         found |= {part: [found["train"][i] for i in split[part]] for part in ("train", "validation")}
     return found
 
 
-def _nifti(folder, pattern, brain, validation, test):
+def _nifti(folder, pattern, brain, validation, test, subject):
     """part -> its volumes, of NIfTI files."""
     paths, skipped = volumes_of(folder, pattern)
     if not paths:
         raise InputError(folder, f"holds no NIfTI volumes {pattern} ({skipped[0] if skipped else 'no .nii or .nii.gz of that name'})")
-    parts = parted([subject_of(folder, path) for path in paths], validation, test)
-    volumes = [_volume(path, "volume", *nifti_volume(path), subject_of(folder, path), brain) for path in paths]
+    whom = subjects_of(folder, paths, subject, validation + test > 0)
+    parts = parted(whom, validation, test)
+    volumes = [_volume(path, "volume", *nifti_volume(path), one, brain) for path, one in zip(paths, whom, strict=True)]
     return {part: [volumes[i] for i in indices] for part, indices in parts.items()}
 
 

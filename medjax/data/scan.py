@@ -1,5 +1,6 @@
 """What reading a file gives, and the checks that every format shares."""
 
+import copyreg
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,10 @@ class InputError(ValueError):
 
     def __init__(self, path, message: str):
         super().__init__(" ".join(f"{path}: {message}".split()))
+
+    def __reduce__(self):
+        """Its line as it is, for a process that reads ahead hands on what it was refused."""
+        return copyreg.__newobj__, (type(self), str(self))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Scan(NamedTuple):

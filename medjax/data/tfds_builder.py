@@ -247,7 +247,7 @@ def dicom_folders(folder, keyword: str) -> Iterator[tuple[str, str, tuple[Path, 
 
 
 def ct_series(paths) -> tuple[Series, tuple[str, ...], np.ndarray]:
-    """The CT series that files make, from inferior to superior.
+    """The CT series that files make, in the order of `Series.slices`.
 
     Returns:
       The series, the SOPInstanceUID of each slice, and the spacing `[3]` [mm] between slices (0 of a single one), rows and columns.

@@ -63,7 +63,7 @@ def _groups(folder: Path):
 
 
 def _examples(patient, full, low):
-    """All pairs of slices of a patient, from inferior to superior."""
+    """All pairs of slices of a patient, in the order of `Series.slices`."""
     (full, _, spacing), (low, _, other_spacing) = ct_series(full), ct_series(low)
     if full.shape != low.shape or not np.allclose(spacing[1:], other_spacing[1:], rtol=1e-4, atol=0):
         found = f"{list(low.shape)} voxels, pixels of {other_spacing[1]:g} mm, that of full dose {list(full.shape)}, of {spacing[1]:g} mm"

@@ -64,7 +64,7 @@ def _groups(folder: Path):
 
 
 def _examples(patient, all_series, notes):
-    """All slices of a patient, from inferior to superior."""
+    """All slices of a patient, in the order of `Series.slices`."""
     for number, (uid, paths) in enumerate(all_series):
         series, uids, spacing = ct_series(paths)
         readers, outlines = _outlines(notes, uid, dict(zip(uids, series.positions, strict=True)))
