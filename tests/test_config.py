@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import inspect
+import itertools
+import re
 from pathlib import Path
 
 import jax
@@ -242,3 +244,21 @@ def test_a_simulator_of_other_rays_is_refused():
     config = override(configs.load("configs/dival_ellipses.py"), "measure.operator.detector_spacing", "1.2")
     with pytest.raises(ConfigError, match="measure.operator and measure.simulator have different detector_spacing"):
         task(config, "learned_primal_dual")
+
+
+def test_files_of_every_kind_are_named_on_the_command_line():
+    """Their arguments do not hide what a `Spec` has of its own, and all that have no value are given by name."""
+    names = {"files", "singlecoil_files", "multicoil_files"}
+    loaders = [
+        (path.stem, function)
+        for path in sorted((ROOT / "medjax/data").glob("*.py"))
+        for function in names & set(re.findall(r"^def (\w+)\(", path.read_text(), re.MULTILINE))
+    ]
+    assert len(loaders) >= 9
+    for module, function in loaders:
+        known = inspect.signature(configs.locate(f"{module}.{function}")).parameters
+        assert not {"name", "args"} & set(known), module
+        needed = {each: "('a',)" if "tuple" in str(each.annotation) else "a" for each in known.values() if each.default is each.empty}
+        words = itertools.chain(*((f"--files.{each.name.replace('_', '-')}", word) for each, word in needed.items()))
+        _, config = parse(["configs/debug.py", "--files", f"{module}.{function}", *words], "", {})
+        assert set(config.files.args) == {each.name for each in needed}

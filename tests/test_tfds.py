@@ -13,16 +13,14 @@ import numpy as np
 import PIL.Image
 import pydicom
 import pytest
-from mains import ROOT
 from pydicom.dataset import FileMetaDataset
 
-from medjax.config import build
+from medjax.config import Spec, build
 from medjax.data import tfds_patch_camelyon
 from medjax.data.files import PARTS, batch
 from medjax.data.scan import InputError
 from medjax.data.tfds_builder import NAMES, builder, main, part_of, prepare
 from medjax.data.tfds_files import files
-from medjax.experiment.command_line import parse
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")
@@ -207,7 +205,7 @@ def write_brats(folder):
     return patients, late, volumes
 
 
-def test_brats(tmp_path, monkeypatch):
+def test_brats(tmp_path):
     """Axial slices as a radiologist sees them, one set of labels for all years, time points of a patient together."""
     patients, late, volumes = write_brats(tmp_path / "manual")
     examples, digests = stored("brats", tmp_path / "manual", tmp_path)
@@ -218,10 +216,7 @@ def test_brats(tmp_path, monkeypatch):
         np.testing.assert_array_equal([each[name] for name in ("t1", "t1ce", "t2", "flair")], seen[:4])
         np.testing.assert_array_equal(each["seg"], np.where(seen[4] == 4, 3, seen[4]))
         assert each["t2_max"] == volumes[each["case"].decode()][2].max() and each["seg"].max() == 3
-    words = {"": "tfds_files.files", ".data-set": "brats", ".data-dir": str(tmp_path / "one"), ".image": "flair", ".over": "flair_max"}
-    monkeypatch.syspath_prepend(str(ROOT))
-    _, config = parse([str(ROOT / "configs/debug.py"), *itertools.chain(*((f"--files{name}", word) for name, word in words.items()))], "", {})
-    found = build(config.files)
+    found = build(Spec("tfds_files.files", {"data_set": "brats", "data_dir": str(tmp_path / "one"), "image": "flair", "over": "flair_max"}))
     np.testing.assert_allclose(found.read("train", 0).image, examples["train"][0]["flair"] / examples["train"][0]["flair_max"], rtol=1e-6)
     case = patients["train"][0]
     (tmp_path / "manual" / case / f"{case}_seg.nii.gz").unlink()

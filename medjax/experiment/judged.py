@@ -152,9 +152,9 @@ def _classifier_path(config):
 
 def _scores(images, labels, training, held_out, look, mirror, told) -> tuple[dict[str, float], dict[str, str]]:
     """Measures by name, and why some are left out; without `told` none of memorisation."""
-    scores = _all_scores(images, labels, training, held_out, look, mirror)
-    found, left_out = ({name: value for name, value in each.items() if told or not name.startswith("memorisation")} for each in scores)
-    return found, left_out
+    found, left_out = _all_scores(images, labels, training, held_out, look, mirror)
+    names = {name for name in (*found, *left_out) if told or not name.startswith("memorisation")}
+    return {name: value for name, value in found.items() if name in names}, {name: why for name, why in left_out.items() if name in names}
 
 
 def _all_scores(images, labels, training, held_out, look, mirror):

@@ -82,8 +82,8 @@ def close(ledger: Ledger, event: str) -> None:
         add(ledger, event=event)
 
 
-def gathered(found: dict[str, Any]) -> dict[str, Any]:
-    """What the processes know by name, in all of them: the union."""
+def gathered(found: dict) -> dict[str, Any]:
+    """What the processes know by name, in all of them: the union; names come as strings."""
     if jax.process_count() == 1:
         return found
     from jax.experimental import multihost_utils
