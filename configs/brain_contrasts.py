@@ -13,7 +13,7 @@ python evaluate.py configs/brain_contrasts.py --files.folder FOLDER --num-images
 import dataclasses
 
 from configs.mri_brain import get_config as mri_brain
-from medjax.config import Config, Spec
+from medjax.config import Config, Solve, Spec
 
 VALUES = (0, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24, 25, 26, 28, 30, 41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 57, 58, 60)
 VALUES += (62, 72, 85, 136, 137, 163, 164, 502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
@@ -25,7 +25,10 @@ CLASSES += ((10, 49), (11, 50), (12, 51), (13, 52), (25, 57), (28, 60), (30, 62)
 
 
 def get_config() -> Config:
-    """Random phase-encode lines with 8 % in the centre, 4x, noise of 0.01 in each component of k-space; 50 contrasts of each axial slice."""
+    """Random phase-encode lines with 8 % in the centre, 4x, noise of 0.01 in each component of k-space; 50 contrasts of each axial slice.
+
+    Total variation and DPIR are as tuned by `evaluate.py --sweep` on validation images.
+    """
     base = mri_brain()
     contrast = {"classes": CLASSES, "deviations": (1.0, 10.0), "bias": 0.4, "blur": (0.5, 0.9), "phase": 1.0}
     maps = {"folder": "data", "paths": ("brain_labelmaps_2mm.npz",), "values": VALUES, "contrasts": 50, "image": Spec("random_contrast", contrast)}
@@ -34,9 +37,14 @@ def get_config() -> Config:
         Spec("augment.moved", {"degrees": 15.0, "scale": 1.15}),
         Spec("augment.elastic", {"amplitude": 3.0}),
     )
+    tuned = {
+        "tv": Solve(Spec("tv_reconstruction", {"strength": 64.0}), num_steps=300),
+        "dpir": Solve(Spec("dpir", {"sigma_max": 0.5, "sigma_min": 0.01}), num_steps=24),
+    }
     return dataclasses.replace(
         base,
         name="brain_contrasts",
+        methods=base.methods | tuned,
         prior=dataclasses.replace(base.prior, sigma_data=0.23, mean=0.0, checkpoint="checkpoints/brain_contrasts.safetensors"),
         train=dataclasses.replace(base.train, num_steps=2500, initial="checkpoints/mri_brain.safetensors", augment=changes),
         about="anatomical label maps of 14 people in the labels of SynthSeg, Apache-2.0; intensities are drawn, no scan is learned from",
