@@ -56,7 +56,7 @@ def get_config() -> Config:
         files=Spec("stacks.files", {"folder": "data", "paths": ("cxr_pneumonia_128.npz",), "scale": 255.0}),
         classifier=Classifier(
             network=Spec("image_classifier", {"num_classes": len(classes), "width": 16}),
-            train=Train(Spec("classification_loss"), num_steps=2000, batch_size=32, learning_rate=1e-3, augment=changes),
+            train=Train(Spec("classification_loss"), num_steps=600, batch_size=32, learning_rate=1e-3, augment=changes),
             checkpoint="checkpoints/cxr_pneumonia_classifier.safetensors",
         ),
     )
