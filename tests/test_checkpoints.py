@@ -45,6 +45,10 @@ def test_the_latest_and_the_best_are_kept_apart(tmp_path, options, kept):
     assert saved(tmp_path / "run", [3.0, 1.0, 2.5, 2.0, None, 9.0], **options) == kept
 
 
+def test_a_loss_that_is_no_number_is_not_the_best(tmp_path):
+    assert saved(tmp_path / "run", [float("nan"), 2.0, float("nan"), float("-inf"), 3.0], keep=1, keep_best=1) == [2, 5]
+
+
 def test_the_best_stay_known_to_a_run_that_goes_on(tmp_path):
     """A loss that came after its checkpoint was written, or before the run was stopped, counts as any other."""
     losses = {1: 2.0}

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +15,15 @@ _DAMAGED = "damaged-"
 
 
 class _Best(NamedTuple):
-    """Orbax's policy that keeps the `num` checkpoints of least `loss(step)`, the later one of equals."""
+    """Orbax's policy that keeps the `num` checkpoints of least finite `loss(step)`, the later one of equals."""
 
     num: int
     loss: Callable[[int], float | None]
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         """For each of `checkpoints`."""
-        found = sorted((loss, -each.step) for each in checkpoints if (loss := self.loss(each.step)) is not None)
+        losses = {each.step: self.loss(each.step) for each in checkpoints}
+        found = sorted((loss, -step) for step, loss in losses.items() if loss is not None and math.isfinite(loss))
         best = {-step for _, step in found[: self.num]}
         return [each.step in best for each in checkpoints]
 
