@@ -9,7 +9,7 @@ over neighbours.
 the speed over that of so many single devices. Devices that share one processor (XLA_FLAGS=--xla_force_host_platform_device_count=8) share its speed.
 
 `precision`: losses of networks in bfloat16 over those of the same in float32, on generated images that were not trained on: shipped weights, and
-small networks after 1,500 steps in either, from the same start, images and draws; ± a standard error over batches or trainings.
+small networks after 500 steps in either, from the same start, images and draws; ± a standard error over batches or trainings.
 
 `accelerator`: on one, the share of its peak that a step of a U-Net of 256 px reaches in bfloat16 (model FLOP utilisation), by batch size.
 """
@@ -243,20 +243,20 @@ def scaling():
     return rows
 
 
-def precision(num_steps=1500, num_seeds=4):
+def precision(num_steps=500, num_seeds=3):
     """Rows by network: its losses in float32, and how much bfloat16 changes them."""
     rows = []
     for name in ("ct_torso", "mri_brain"):
         both = _in_both(load(ROOT / f"configs/{name}.py"))
         work = both["float32"]
         params = load_weights(ROOT / f"checkpoints/{name}.safetensors", jax.eval_shape(work.initialise, jax.random.key(0)))
-        losses = {dtype: _held_out(each, params, 16) for dtype, each in both.items()}
+        losses = {dtype: _held_out(each, jax.jit(each.loss_fn), params, 16) for dtype, each in both.items()}
         rows += _changes(f"{name}, shipped weights", losses)
     found = load(ROOT / "configs/debug.py")
     network = Spec("unet", {"width": 16, "multipliers": (1, 2), "attention_levels": (1,), "patch": 2})
     train = dataclasses.replace(found.train, num_steps=num_steps, batch_size=8, num_validation=64)
     both = _in_both(dataclasses.replace(found, prior=dataclasses.replace(found.prior, network=network), train=train))
-    losses = {dtype: np.stack([_trained(each, seed) for seed in range(num_seeds)]) for dtype, each in both.items()}
+    losses = {dtype: _trained(each, num_seeds) for dtype, each in both.items()}
     return rows + _changes(f"small, 32 px, {num_steps} steps", losses)
 
 
@@ -266,23 +266,23 @@ def _in_both(config):
     return {"float32": task(config, ""), "bfloat16": task(dataclasses.replace(config, prior=dataclasses.replace(config.prior, network=half)), "")}
 
 
-def _held_out(work, params, num):
+def _held_out(work, loss_fn, params, num):
     """Losses `[num, 3]` of batches that are never trained on: of all levels of noise, of the higher half and of the lower."""
-    loss_fn = jax.jit(work.loss_fn)
     over, keys = mesh.batch_sharding(mesh.device_mesh(1, 1)), jax.random.split(jax.random.key(0), num)
     found = [loss_fn(params, keys[i], work.held_out(work.source, i, over)) for i in range(num)]
     return np.array([[loss, told["loss_high_noise"], told["loss_low_noise"]] for loss, told in found])
 
 
-def _trained(work, seed):
-    """Losses `[3]` after a training from that seed."""
-    optimizer, key = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(1e-3)), jax.random.key(seed)
-    state = initial_state(work.initialise(key), optimizer)
-    step = jax.jit(train_step(work.loss_fn, optimizer, DECAY), donate_argnums=1)
-    stream = work.stream(work.source, key, 0, mesh.batch_sharding(mesh.device_mesh(1, 1)))
-    for batch, _ in itertools.islice(stream, work.settings.num_steps):
-        state, _ = step(key, state, batch)
-    return _held_out(work, state.ema, 8).mean(0)
+def _trained(work, num_seeds):
+    """Losses `[num_seeds, 3]` after trainings from these seeds."""
+    optimizer, over = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(1e-3)), mesh.batch_sharding(mesh.device_mesh(1, 1))
+    step, loss_fn, rows = jax.jit(train_step(work.loss_fn, optimizer, DECAY), donate_argnums=1), jax.jit(work.loss_fn), []
+    for key in map(jax.random.key, range(num_seeds)):
+        state = initial_state(work.initialise(key), optimizer)
+        for batch, _ in itertools.islice(work.stream(work.source, key, 0, over), work.settings.num_steps):
+            state, _ = step(key, state, batch)
+        rows.append(_held_out(work, loss_fn, state.ema, 8).mean(0))
+    return np.stack(rows)
 
 
 def _changes(name, losses):
