@@ -14,7 +14,7 @@ def _sum_rightly():
     """Keep XLA on CPU from fusing sums into YNNPACK in jax 0.10, which sums zeros beside a single channel wrongly.
 
     Of x `[2, 128, 128, 1]` all five sums `jit(lambda x: pad(x, ((0, 0), (0, 0), (0, 0), (0, 4))).sum((0, 1, 2)))(x)` are the first one; so were the
-    gradients of biases of channels that nobody reads. Its other fusions stay; jax 0.12 does without that one.
+    gradients of biases of channels that nobody reads. Its other fusions stay; jax 0.12 sums rightly.
     """
     if not jax.__version__.startswith("0.10.") or _YNN in os.environ.get("XLA_FLAGS", ""):
         return

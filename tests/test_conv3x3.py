@@ -15,11 +15,12 @@ def plain(h, kernel):
     return lax.conv_general_dilated(h[None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))[0]
 
 
-@pytest.fixture(params=[(7, 9, 3, 4), (5, 6, 4, 3), (1, 1, 2, 2), (12, 5, 5, 7), (3, 40, 1, 6)], ids=str)
+@pytest.fixture(params=[(7, 9, 3, 4), (5, 6, 4, 3), (1, 1, 2, 2), (6, 5, 4, 3), (12, 5, 5, 7), (3, 40, 1, 6)], ids=str)
 def drawn(request, key, monkeypatch):
-    """h, kernel, a tangent of each and a cotangent, f64; strips are so small that there are one, several, an incomplete last and the most of them."""
+    """h, kernel, a tangent of each and a cotangent, f64; strips so small that there is none, one, several, an incomplete last, the most."""
     monkeypatch.setattr(module, "_STRIP", 16)
     monkeypatch.setattr(module, "_STRIPS", 4)
+    monkeypatch.setattr(module, "_SMALL", 1 if request.param[0] == 5 else 30)
     jax.clear_caches()
     rows, width, c, features = request.param
     shapes = ((rows, width, c), (3, 3, c, features)) * 2 + ((rows, width, features),)

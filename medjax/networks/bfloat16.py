@@ -1,9 +1,12 @@
 """A network that computes in half of the bits."""
 
+import os
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+_ONEDNN = "--xla_cpu_experimental_onednn_custom_call=true"
 
 
 class Bfloat16(NamedTuple):
@@ -35,10 +38,15 @@ def bfloat16(network) -> Bfloat16:
     Returns:
       A network of the same kind.
 
+    Raises:
+      ValueError: where XLA on CPU is told to convolve by oneDNN, which in bfloat16 gets the gradients of kernels wrong (jax 0.12).
+
     Reference:
       Micikevicius et al. (2018), Mixed precision training, section 3.1, https://arxiv.org/abs/1710.03740; bfloat16 without scaling: Kalamkar et
       al. (2019), https://arxiv.org/abs/1905.12322.
     """
+    if _ONEDNN in os.environ.get("XLA_FLAGS", "") and jax.default_backend() == "cpu":
+        raise ValueError(f"bfloat16 networks train wrongly on CPU with {_ONEDNN}: take that out of XLA_FLAGS, or train in float32")
     return Bfloat16(network)
 
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from medjax import checks
 from medjax.networks.conv3x3 import Conv3x3
+from medjax.networks.pointwise import Dense, silu
 from medjax.networks.unet import GroupNorm
 
 
@@ -66,9 +67,9 @@ class ImageClassifier(nn.Module):
                 h = rearrange(h[:rows, :columns], "(h p) (w q) c -> h w (p q) c", p=2, q=2).mean(2)
             for _ in range(self.num_blocks):
                 h = Block(self.width * multiplier)(h)
-        maps = nn.silu(GroupNorm(name="norm")(h))
+        maps = silu(GroupNorm(name="norm")(h))
         pooled = jnp.mean(maps, (0, 1))
-        logits = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(pooled)
+        logits = Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(pooled)
         return (logits, pooled, maps) if features else logits
 
 
@@ -80,6 +81,6 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, h):
         """h `[h, w, c]`."""
-        skip = h if h.shape[-1] == self.features else nn.Dense(self.features, use_bias=False)(h)
-        h = Conv3x3(self.features)(nn.silu(GroupNorm()(h)))
-        return skip + Conv3x3(self.features)(nn.silu(GroupNorm()(h)))
+        skip = h if h.shape[-1] == self.features else Dense(self.features, use_bias=False)(h)
+        h = Conv3x3(self.features)(silu(GroupNorm()(h)))
+        return skip + Conv3x3(self.features)(silu(GroupNorm()(h)))

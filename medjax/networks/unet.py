@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from medjax.networks.conv3x3 import Conv3x3
 from medjax.networks.inputs import class_of, folded, unfolded
+from medjax.networks.pointwise import Dense, silu
 
 
 def unet(
@@ -88,7 +89,7 @@ class UNet(nn.Module):
                 skips.append(h)
             if level < len(self.multipliers) - 1:
                 h = rearrange(h, "(h p) (w q) c -> h w (p q c)", p=2, q=2)
-                h = nn.Dense(self.width * self.multipliers[level + 1])(h)
+                h = Dense(self.width * self.multipliers[level + 1])(h)
                 skips.append(h)
         h = block(h.shape[-1], True)(h, embedding)
         for level, multiplier in reversed(list(enumerate(self.multipliers))):
@@ -96,9 +97,9 @@ class UNet(nn.Module):
                 h = jnp.concatenate([h, skips.pop()], -1)
                 h = block(self.width * multiplier, level in self.attention_levels)(h, embedding)
             if level > 0:
-                h = nn.Dense(4 * self.width * self.multipliers[level - 1])(h)
+                h = Dense(4 * self.width * self.multipliers[level - 1])(h)
                 h = rearrange(h, "h w (p q c) -> (h p) (w q) c", p=2, q=2)
-        h = nn.silu(GroupNorm()(h))
+        h = silu(GroupNorm()(h))
         h = Conv3x3(self.patch**2 * self.channels, nn.initializers.zeros, name="head")(h)
         return unfolded(h, self.patch, x.shape)
 
@@ -114,8 +115,8 @@ class NoiseEmbedding(nn.Module):
         frequencies = jnp.exp(jnp.linspace(0.0, jnp.log(32.0), 16)).astype(noise.dtype)
         angles = 2 * jnp.pi * frequencies * noise / 4
         h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
-        h = nn.silu(nn.Dense(self.features)(h))
-        return nn.silu(nn.Dense(self.features)(h))
+        h = silu(Dense(self.features)(h))
+        return silu(Dense(self.features)(h))
 
 
 class ClassEmbedding(nn.Module):
@@ -132,13 +133,16 @@ class ClassEmbedding(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation of one image `[h, w, c]`, with a learned scale and shift by channel."""
+    """Group normalisation of one image `[h, w, c]`, with a learned scale and shift by channel, then by given ones.
+
+    All of it is one factor and one offset a channel: one pass over the image, and two sums for the gradient.
+    """
 
     group_size: int = 8
 
     @nn.compact
-    def __call__(self, h):
-        """h `[h, w, c]`."""
+    def __call__(self, h, factor=1.0, offset=0.0):
+        """h `[h, w, c]`; factor and offset `[c]` or scalars."""
         features = h.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
         shift = self.param("shift", nn.initializers.zeros, (features,))
@@ -147,8 +151,8 @@ class GroupNorm(nn.Module):
         groups = features // self.group_size
         mean = jnp.repeat(mean.reshape(groups, -1).mean(1), self.group_size)
         square = jnp.repeat(square.reshape(groups, -1).mean(1), self.group_size)
-        gain = scale * jax.lax.rsqrt(jnp.maximum(square - mean**2, 0) + 1e-5)
-        return (exact * gain[None, None] + (shift - mean * gain)[None, None]).astype(h.dtype)
+        gain = jax.lax.rsqrt(jnp.maximum(square - mean**2, 0) + 1e-5) * scale * factor
+        return (exact * gain[None, None] + (shift.astype(gain.dtype) * factor + offset - mean * gain)[None, None]).astype(h.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -160,11 +164,11 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, h, embedding):
         """h `[h, w, c]`, embedding `[e]`."""
-        skip = h if h.shape[-1] == self.features else nn.Dense(self.features, use_bias=False)(h)
-        scale, shift = jnp.split(nn.Dense(2 * self.features, kernel_init=nn.initializers.zeros)(embedding).astype(h.dtype), 2)
-        h = Conv3x3(self.features)(nn.silu(GroupNorm()(h)))
-        h = GroupNorm()(h) * (1 + scale)[None, None] + shift[None, None]
-        h = skip + Conv3x3(self.features, nn.initializers.zeros)(nn.silu(h))
+        skip = h if h.shape[-1] == self.features else Dense(self.features, use_bias=False)(h)
+        scale, shift = jnp.split(Dense(2 * self.features, kernel_init=nn.initializers.zeros)(embedding), 2)
+        h = Conv3x3(self.features)(silu(GroupNorm()(h)))
+        h = silu(GroupNorm()(h, 1 + scale, shift))
+        h = skip + Conv3x3(self.features, nn.initializers.zeros)(h)
         return SelfAttention()(h) if self.attend else h
 
 
@@ -178,8 +182,8 @@ class SelfAttention(nn.Module):
         """h `[h, w, c]`."""
         height, width, features = h.shape
         heads = max((n for n in range(1, features // self.head_features + 1) if features % n == 0), default=1)
-        qkv = nn.Dense(3 * features, use_bias=False)(GroupNorm()(h))
+        qkv = Dense(3 * features, use_bias=False)(GroupNorm()(h))
         q, k, v = rearrange(qkv, "h w (three n d) -> three (h w) n d", three=3, n=heads)
         out = nn.dot_product_attention(q, k, v, force_fp32_for_softmax=q.dtype == jnp.bfloat16)
         out = rearrange(out.astype(h.dtype), "(h w) n d -> h w (n d)", h=height, w=width)
-        return h + nn.Dense(features, kernel_init=nn.initializers.zeros)(out)
+        return h + Dense(features, kernel_init=nn.initializers.zeros)(out)
