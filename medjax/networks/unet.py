@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
+from jax.typing import ArrayLike
 
 from medjax.networks.conv3x3 import Conv3x3
 from medjax.networks.inputs import class_of, folded, unfolded
@@ -141,7 +142,7 @@ class GroupNorm(nn.Module):
     group_size: int = 8
 
     @nn.compact
-    def __call__(self, h, factor=1.0, offset=0.0):
+    def __call__(self, h, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0):
         """h `[h, w, c]`; factor and offset `[c]` or scalars."""
         features = h.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (features,))
