@@ -1,4 +1,4 @@
-"""Maps of each pixel: values and derivatives of all orders, and what the gradient keeps."""
+"""Maps of each pixel, and norms with a modulation: values and derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from medjax.networks.pointwise import Dense, silu
+from medjax.networks.unet import GroupNorm
 
 
 @pytest.mark.parametrize("order", range(4))
@@ -53,3 +54,28 @@ def test_dense_is_named_as_that_of_flax():
             return Dense(2)(Dense(2)(x))
 
     assert set(Network().init(jax.random.key(0), jnp.ones(2))["params"]) == {"Dense_0", "Dense_1"}
+
+
+def test_a_norm_applies_what_it_is_given_after_its_own():
+    """Factor and offset by channel, in value and in all gradients, with scales and shifts that are not 1 and 0."""
+    keys = jax.random.split(jax.random.key(2), 5)
+    h, params = (
+        3 + jax.random.normal(keys[0], (6, 5, 16)),
+        {name: jax.random.normal(k, (16,)) for name, k in zip(("scale", "shift"), keys[1:3], strict=True)},
+    )
+    factor, offset = (jax.random.normal(k, (16,)) for k in keys[3:])
+
+    def plain(params, h, factor, offset):
+        groups = h.reshape(6, 5, 2, 8)
+        mean, var = groups.mean((0, 1, 3), keepdims=True), groups.var((0, 1, 3), keepdims=True)
+        normal = ((groups - mean) / jnp.sqrt(var + 1e-5)).reshape(h.shape)
+        return (normal * params["scale"][None, None] + params["shift"][None, None]) * factor[None, None] + offset[None, None]
+
+    def ours(params, h, factor, offset):
+        return GroupNorm().apply({"params": params}, h, factor, offset)
+
+    found, wanted = (
+        jax.value_and_grad(lambda *args, fn=fn: jnp.sum(jnp.sin(fn(*args))), (0, 1, 2, 3))(params, h, factor, offset) for fn in (ours, plain)
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-_ONEDNN = "--xla_cpu_experimental_onednn_custom_call=true"
+_ONEDNN = "--xla_cpu_experimental_onednn_custom_call"
 
 
 class Bfloat16(NamedTuple):
@@ -45,7 +45,8 @@ def bfloat16(network) -> Bfloat16:
       Micikevicius et al. (2018), Mixed precision training, section 3.1, https://arxiv.org/abs/1710.03740; bfloat16 without scaling: Kalamkar et
       al. (2019), https://arxiv.org/abs/1905.12322.
     """
-    if _ONEDNN in os.environ.get("XLA_FLAGS", "") and jax.default_backend() == "cpu":
+    told = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.partition("=")[0] == _ONEDNN]
+    if told and told[-1].partition("=")[2].lower() not in ("false", "0") and jax.default_backend() == "cpu":
         raise ValueError(f"bfloat16 networks train wrongly on CPU with {_ONEDNN}: take that out of XLA_FLAGS, or train in float32")
     return Bfloat16(network)
 
