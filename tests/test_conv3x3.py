@@ -53,3 +53,18 @@ def test_per_channel_is_a_broadcast(key):
     value, adjoint = jax.vjp(lambda v: jax.vmap(lambda g: g * per_channel(v, (4, 5)))(g), v)
     np.testing.assert_allclose(value, np.asarray(g) * np.asarray(v), rtol=1e-12)
     np.testing.assert_allclose(adjoint(g)[0], jnp.sum(g**2, (0, 1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_convolve_a_batch_at_once(platform):
+    """A training's three convolutions take all examples: none in groups, as gradients of kernels example by example are, and no loop."""
+
+    def loss(h, kernel):
+        return jnp.sum(jax.vmap(conv3x3, (0, None))(h, kernel) ** 2)
+
+    h, kernel = jax.ShapeDtypeStruct((5, 24, 24, 4), jnp.float32), jax.ShapeDtypeStruct((3, 3, 4, 6), jnp.float32)
+    lines = jax.jit(jax.grad(loss, (0, 1))).trace(h, kernel).lower(lowering_platforms=(platform,)).as_text().splitlines()
+    convolutions = [line for line in lines if "stablehlo.convolution" in line]
+    assert len(convolutions) == 3
+    assert all("batch_group_count = 1 " in line and "feature_group_count = 1 " in line for line in convolutions)
+    assert not any("stablehlo.while" in line for line in lines)

@@ -80,10 +80,17 @@ def _conv3x3_jvp(primals, tangents):
 
 
 def _along_kernel(h, kernel):
-    """`_convolve(h, kernel)` with a written adjoint for the kernel, but for small images."""
+    """`_convolve(h, kernel)` with a written adjoint for the kernel on CPU, but for small images.
+
+    An adjoint that is written is one for each example of a batch, which accelerators would take as a convolution in groups.
+    """
     if h.shape[0] * h.shape[1] <= _SMALL:
         return _convolve_plain(h, kernel)
-    return linear_with_adjoint(lambda d: _convolve(h, d), lambda y: _kernel_adjoint(h, y), kernel, h)
+
+    def written(kernel, h):
+        return linear_with_adjoint(lambda d: _convolve_even(h, d), lambda y: _kernel_adjoint(h, y), kernel, h)
+
+    return lax.platform_dependent(kernel, h, cpu=written, default=lambda kernel, h: _convolve_plain(h, kernel))
 
 
 def _convolve(h, kernel):
@@ -105,7 +112,7 @@ def _convolve_plain(h, kernel, padding="SAME", dtype=None):
 @jax.custom_jvp
 def _kernel_adjoint(h, y):
     """The kernel `[3, 3, c, features]` that `_convolve(h, .)` correlates with y."""
-    return lax.platform_dependent(h, y, cpu=_by_strips, default=_by_convolution)
+    return _by_strips(h, y)
 
 
 @_kernel_adjoint.defjvp
