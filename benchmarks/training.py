@@ -6,7 +6,12 @@ of it. Before the race both are given one noisy batch, and their gradients are c
 over neighbours.
 
 `scaling`: images a second on 1, 2, 4, 8 of the devices that there are, as many images on each, weights a copy on each and in shards; `efficiency` is
-the speed over that of so many single devices. Devices that share one processor (XLA_FLAGS=--xla_force_host_platform_device_count=8) share its speed.
+the speed over that of so many single devices; `reduced` and `gathered` are bytes that the compiled step reduces and gathers, over those of the
+weights. Devices that share one processor (XLA_FLAGS=--xla_force_host_platform_device_count=8) share its speed.
+
+`plan`: what `scaling` should find on hosts of 8 H200, predicted, not measured: arithmetic at 45 % of the peak, gradients in float32 summed by rings
+at the makers' bandwidths, 450 GB/s between devices of a host and 50 GB/s a device between hosts, one after the other; of weights in 8 shards, a
+gathering before and one half after the gradient, as XLA does on 8 virtual devices. `efficiency` at the least, for nothing is hidden.
 
 `precision`: losses of networks in bfloat16 over those of the same in float32, on generated images that were not trained on: shipped weights, and
 small networks after 500 steps in either, from the same start, images and draws; ± a standard error over batches or trainings.
@@ -38,6 +43,7 @@ from medjax.networks.unet import unet  # noqa: E402
 from medjax.training import mesh  # noqa: E402
 from medjax.training.flops import peak_flops, train_flops  # noqa: E402
 from medjax.training.state import initial_state, train_step  # noqa: E402
+from medjax.training.traffic import sent  # noqa: E402
 from medjax.training.weights import load_weights  # noqa: E402
 
 BATCH, RATE, CLIP, DECAY = 8, 1e-4, 1.0, 0.999
@@ -46,6 +52,7 @@ NETWORKS = {
     "ct_torso, 128 px": (128, {"width": 32, "multipliers": (1, 2, 3, 3), "attention_levels": (3,)}),
     "small, 64 px": (64, {"width": 32, "multipliers": (1, 2, 2), "attention_levels": (2,)}),
 }
+REDUCING_GATHERING = (("all-reduce", "reduce-scatter"), ("all-gather", "all-to-all"))
 LARGE = {"width": 128, "multipliers": (1, 2, 3, 4), "num_blocks": 2, "attention_levels": (3,)}
 
 
@@ -231,6 +238,8 @@ def scaling():
             x = mesh.spread(0.5 * jax.random.normal(jax.random.key(1), (each * num, size, size)), mesh.batch_sharding(grid))
             key, held = mesh.spread(jax.random.key(2), everywhere), [mesh.spread(jax.tree.map(jnp.copy, state), places)]
             step = jax.jit(train_step(loss_fn, optimizer, DECAY), donate_argnums=1, out_shardings=(places, everywhere))
+            step = step.lower(key, held[0], x).compile()
+            moved, size_of_weights = sent(step.as_text()), sum(leaf.nbytes for leaf in jax.tree.leaves(params))
 
             def ours(step=step, held=held, x=x, key=key):
                 held[0], metrics = step(key, held[0], x)
@@ -239,7 +248,24 @@ def scaling():
             times, _ = race({"medjax": ours}, turns=5, seconds=60)
             speed = 1e3 * each * num / milliseconds(times["medjax"])
             alone = alone or speed
-            rows.append({"devices": num, "weights in": shards, "images a step": each * num, "images/s": speed, "efficiency": speed / num / alone})
+            row = {"devices": num, "weights in": shards, "images a step": each * num, "images/s": speed, "efficiency": speed / num / alone}
+            reduced, gathered = ((moved.get(a, 0) + moved.get(b, 0)) / size_of_weights for a, b in REDUCING_GATHERING)
+            rows.append(row | {"reduced": reduced, "gathered": gathered})
+    return rows
+
+
+def plan(each=32, share=0.45, peak=989.4e12, inside=450e9, between=50e9, host=8):
+    """Rows by number of devices, predicted."""
+    _, params, loss_fn, _ = prepared(256, LARGE, "bfloat16")
+    rows, size = [], sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    compute = train_flops(loss_fn, params, jax.random.key(2), jax.ShapeDtypeStruct((each, 256, 256), jnp.float32)) / share / peak
+    for num in (1, 8, 64, 512):
+        near, far = 1 - 1 / min(num, host), 1 - host / max(num, host)
+        for shards in sorted({1, min(num, host)}):
+            reduce = 2 * near * size / inside + 2 * far * size / host / between
+            gather = 1.5 * near * size / inside if shards > 1 else 0.0
+            row = {"devices": num, "weights in": shards, "images a step": each * num, "compute [ms]": 1e3 * compute, "reduce [ms]": 1e3 * reduce}
+            rows.append(row | {"gather [ms]": 1e3 * gather, "efficiency": compute / (compute + reduce + gather)})
     return rows
 
 
@@ -321,4 +347,4 @@ def accelerator():
 
 
 if __name__ == "__main__":
-    main(__doc__, {"prior": prior, "scaling": scaling, "precision": precision, "accelerator": accelerator})
+    main(__doc__, {"prior": prior, "scaling": scaling, "plan": plan, "precision": precision, "accelerator": accelerator})

@@ -22,7 +22,7 @@ cluster.join()
 from medjax.config import load
 from medjax.override import override
 from medjax.experiment.task import task
-from medjax.training import mesh
+from medjax.training import mesh, traffic
 from medjax.training.state import initial_state, make_optimizer, train_step
 
 shards, shown, output = int(sys.argv[1]), sys.argv[2] == "shown", sys.argv[3]
@@ -44,10 +44,19 @@ step = jax.jit(train_step(work.loss_fn, optimizer, 0.9, batched=work.batched), d
 losses, stream = [], work.stream(source, key, 0, over)
 for _ in range(4):
     batch, _ = next(stream)
+    if not losses:
+        step = step.lower(key, state, batch).compile()
     assert len(batch.sharding.device_set) == jax.device_count() and batch.addressable_shards[0].data.shape[0] * jax.device_count() == 8
     state, metrics = step(key, state, batch)
     losses.append([float(metrics["loss"]), float(metrics["grad_norm"])])
 found = {"losses": losses, "weights": np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(mesh.whole(state.params))])}
+sent = traffic.sent(step.as_text())
+sent = {kind: size / found["weights"].nbytes for kind, size in sent.items()}
+gradients, activations = sent.pop("all-reduce", 0), sum(sent.values())
+if shards == 1:
+    assert abs(gradients - (jax.device_count() > 1)) < 0.01 and activations < 0.01, (gradients, sent)
+else:
+    assert 0.9 < gradients < 1.5, gradients  # in two steps over both axes of the mesh
 if shown:
     found["images"] = mesh.whole(work.show(state.ema, source)[0])
 if cluster.first():
@@ -90,7 +99,10 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("devices, shards", [(2, 1), (4, 2), (8, 1), (8, 8)])
 def test_devices_share_a_training(alone, tmp_path, devices, shards):
-    """Data parallel, sharded, both: losses, norms of gradients and weights of one device."""
+    """Data parallel, sharded, both: losses, norms of gradients and weights of one device.
+
+    Where weights are whole, gradients are sent, each once, and no activations.
+    """
     path = tmp_path / "found.npz"
     equal(alone, result(path, process(devices, shards, path)))
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from medjax.linalg import linear_with_adjoint, traced_once
+from medjax.linalg import linear_with_adjoint, traced_once, zero_tied_to
 
 _STRIP, _STRIPS, _SMALL = 4096, 16, 256
 """Pixels of a strip, the most strips of an image, and the pixels of an image that is not cut into strips."""
@@ -35,8 +35,12 @@ class Conv3x3(nn.Module):
 
 @traced_once
 def biased(h, bias):
-    """`h + bias`, `[h, w, c]` and `[c]`."""
-    return h + per_channel(bias, h.shape[:2])
+    """`h + bias`, `[h, w, c]` and `[c]`.
+
+    The bias is one of each example, so that its gradient is summed over pixels before examples: the other way round devices that share a batch send
+    each other whole images.
+    """
+    return h + per_channel(bias + zero_tied_to(lax.stop_gradient(h), bias.dtype), h.shape[:2])
 
 
 def per_channel(v, shape):
