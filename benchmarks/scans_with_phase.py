@@ -1,9 +1,9 @@
 """Scans of brains as complex images for `configs/brain_contrasts.py`: python benchmarks/scans_with_phase.py ARRAYS OUTPUT
 
 ARRAYS is a `.npz` with, for each part, `train_image` `[n, h, w, channels]` of eight bits, T1 before contrast agent, FLAIR and T1 after,
-`train_subject` `[n]`, `train_zfrac` `[n]`, the height in the head from 0 to 1, and `train_has_contrast` `[n, channels]`, whether a channel was scanned or stands for
-another; OUTPUT, a `.npz`, gets the first two channels of the slices from .35 to .75, with a smooth phase, polynomials of degree 2 with random
-coefficients: magnitudes are all that such archives keep, and a scanner measures more.
+`train_subject` `[n]`, `train_zfrac` `[n]`, the height in the head from 0 to 1, and `train_has_contrast` `[n, channels]`, whether a channel was
+scanned or stands for another; OUTPUT, a `.npz`, gets the first two channels of the slices from .35 to .75, with a smooth phase, polynomials of
+degree 2 with random coefficients: magnitudes are all that such archives keep, and a scanner measures more.
 """
 
 import sys
