@@ -31,7 +31,7 @@ from medjax.report.figure import sheet
 from medjax.training import checkpoint, cluster, log, mesh
 from medjax.training.flops import speed, train_flops
 from medjax.training.power_average import exponent, save_snapshots
-from medjax.training.state import initial_state, make_optimizer, train_step
+from medjax.training.state import initial_state, make_optimizer, part_size, train_step
 from medjax.training.weights import load_weights, save_weights
 
 
@@ -44,7 +44,8 @@ def main(arguments):
     work = task(config, options.method)
     settings, output = work.settings, Path(options.output or f"out/train/{work.name}")
     optimizer = make_optimizer(settings.learning_rate, settings.warmup_steps, settings.num_steps, settings.clip_norm, settings.turns)
-    grid = mesh.device_mesh(settings.num_shards, settings.batch_size // settings.accumulate)
+    grid = mesh.device_mesh(settings.num_shards, part_size(settings.batch_size, settings.accumulate))
+    gammas = [exponent(width) for width in settings.ema_widths]
     everywhere, over = mesh.replicated(grid), mesh.batch_sharding(grid)
     key, source = mesh.spread(jax.random.key(settings.seed), everywhere), mesh.spread(work.source, everywhere)
     state, shardings = _initial(work, optimizer, grid, key, checkpoint.any_saved(output / "checkpoints"))
@@ -56,7 +57,6 @@ def main(arguments):
     owed = host.get("owed", [])  # what a stop left no time for
     _begin(output, config, work, state, skipped, bool(owed))
 
-    gammas = [exponent(width) for width in settings.ema_widths]
     steps = train_step(work.loss_fn, optimizer, settings.ema_decay, settings.accumulate, work.batched, gammas)
     step, look = jax.jit(steps, donate_argnums=1, out_shardings=(shardings, everywhere)), _looker(output, work, source, over)
     look(state.ema, first, owed)

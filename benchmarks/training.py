@@ -9,9 +9,10 @@ over neighbours.
 the speed over that of so many single devices; `reduced` and `gathered` are bytes that the compiled step reduces and gathers, over those of the
 weights. Devices that share one processor (XLA_FLAGS=--xla_force_host_platform_device_count=8) share its speed.
 
-`plan`: what `scaling` should find on hosts of 8 H200, predicted, not measured: arithmetic at 45 % of the peak, gradients in float32 summed by rings
-at the makers' bandwidths, 450 GB/s between devices of a host and 50 GB/s a device between hosts, one after the other; of weights in 8 shards, a
-gathering before and one half after the gradient, as XLA does on 8 virtual devices. `efficiency` at the least, for nothing is hidden.
+`plan`: what `scaling` should find on hosts of 8 H200, predicted, not measured: arithmetic at 45 % of the peak, the optimiser's products (Muon's, on
+each device, in float32) at 45 % of the peak of TF32, which is half; gradients in float32 summed by rings at the makers' bandwidths, 450 GB/s between
+devices of a host and 50 GB/s a device between hosts, one after the other. `efficiency` at the least, for nothing is hidden. `scaling`, `plan`
+and `accelerator` have the optimiser of `train.py`, `prior` has Adam, as PyTorch has.
 
 `precision`: losses of networks in bfloat16 over those of the same in float32, on generated images that were not trained on: shipped weights, and
 small networks after 500 steps in either, from the same start, images and draws; ± a standard error over batches or trainings.
@@ -41,8 +42,8 @@ from medjax.experiment.task import task  # noqa: E402
 from medjax.networks.bfloat16 import bfloat16  # noqa: E402
 from medjax.networks.unet import unet  # noqa: E402
 from medjax.training import mesh  # noqa: E402
-from medjax.training.flops import peak_flops, train_flops  # noqa: E402
-from medjax.training.state import initial_state, train_step  # noqa: E402
+from medjax.training.flops import matrix_flops, peak_flops, train_flops  # noqa: E402
+from medjax.training.state import initial_state, make_optimizer, train_step  # noqa: E402
 from medjax.training.traffic import sent  # noqa: E402
 from medjax.training.weights import load_weights  # noqa: E402
 
@@ -52,7 +53,6 @@ NETWORKS = {
     "ct_torso, 128 px": (128, {"width": 32, "multipliers": (1, 2, 3, 3), "attention_levels": (3,)}),
     "small, 64 px": (64, {"width": 32, "multipliers": (1, 2, 2), "attention_levels": (2,)}),
 }
-REDUCING_GATHERING = (("all-reduce", "reduce-scatter"), ("all-gather", "all-to-all"))
 LARGE = {"width": 128, "multipliers": (1, 2, 3, 4), "num_blocks": 2, "attention_levels": (3,)}
 
 
@@ -161,16 +161,15 @@ class Torch:
         return float(loss.detach())
 
 
-def prepared(size, options, dtype=None):
-    """Network, weights none of which is 0, and a step."""
+def prepared(size, options, dtype=None, optimizer=None):
+    """Network, weights none of which is 0, loss and optimiser, that of the race or another."""
     network = unet(**options)
     x = jnp.zeros((size, size))
     params = jax.jit(network.init)(jax.random.key(0), x, jnp.zeros(()))
     params = jax.tree.map(lambda leaf: leaf + 0.02 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
     used = bfloat16(network) if dtype == "bfloat16" else network
     loss_fn = score_matching(lambda p: edm(lambda x, s: used.apply(p, x, s), SIGMA_DATA), SIGMA_DATA, MEAN_LOG, STD_LOG)
-    optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(RATE))
-    return network, params, loss_fn, optimizer
+    return network, params, loss_fn, optimizer or optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(RATE))
 
 
 def gradients(network, params, peer, x, noise, sigma):
@@ -228,7 +227,7 @@ def scaling():
     rows, alone = [], 0.0
     real = peak_flops(jax.devices()[0]) is not None
     size, options, dtype, each = (256, LARGE, "bfloat16", 32) if real else (*NETWORKS["small, 64 px"], None, 2)
-    _, params, loss_fn, optimizer = prepared(size, options, dtype)
+    _, params, loss_fn, optimizer = prepared(size, options, dtype, make_optimizer(RATE, 0, 1000, CLIP))
     for num in (n for n in (1, 2, 4, 8, 16, 32, 64) if n <= jax.device_count()):
         for shards in sorted({1, num}):
             kinds = (jax.sharding.AxisType.Auto,) * 2
@@ -249,23 +248,26 @@ def scaling():
             speed = 1e3 * each * num / milliseconds(times["medjax"])
             alone = alone or speed
             row = {"devices": num, "weights in": shards, "images a step": each * num, "images/s": speed, "efficiency": speed / num / alone}
-            reduced, gathered = ((moved.get(a, 0) + moved.get(b, 0)) / size_of_weights for a, b in REDUCING_GATHERING)
-            rows.append(row | {"reduced": reduced, "gathered": gathered})
+            reduced = moved.get("all-reduce", 0) + shards * moved.get("reduce-scatter", 0)  # the result of the latter is one of as many shards
+            gathered = moved.get("all-gather", 0) + moved.get("all-to-all", 0)
+            rows.append(row | {"reduced": reduced / size_of_weights, "gathered": gathered / size_of_weights})
     return rows
 
 
-def plan(each=32, share=0.45, peak=989.4e12, inside=450e9, between=50e9, host=8):
-    """Rows by number of devices, predicted."""
-    _, params, loss_fn, _ = prepared(256, LARGE, "bfloat16")
+def plan(each=32, share=0.45, peak=989.4e12, inside=450e9, between=50e9, host=8, gathered=3.7):
+    """Rows by number of devices, predicted; `gathered` bytes over those of weights in shards, as `scaling` finds on virtual devices."""
+    _, params, loss_fn, optimizer = prepared(256, LARGE, "bfloat16", make_optimizer(RATE, 0, 1000, CLIP))
     rows, size = [], sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     compute = train_flops(loss_fn, params, jax.random.key(2), jax.ShapeDtypeStruct((each, 256, 256), jnp.float32)) / share / peak
+    update = matrix_flops(optimizer.update, params, jax.eval_shape(optimizer.init, params), params) / share / (peak / 2)
     for num in (1, 8, 64, 512):
         near, far = 1 - 1 / min(num, host), 1 - host / max(num, host)
         for shards in sorted({1, min(num, host)}):
             reduce = 2 * near * size / inside + 2 * far * size / host / between
-            gather = 1.5 * near * size / inside if shards > 1 else 0.0
-            row = {"devices": num, "weights in": shards, "images a step": each * num, "compute [ms]": 1e3 * compute, "reduce [ms]": 1e3 * reduce}
-            rows.append(row | {"gather [ms]": 1e3 * gather, "efficiency": compute / (compute + reduce + gather)})
+            gather = gathered * near * size / inside if shards > 1 else 0.0
+            row = {"devices": num, "weights in": shards, "images a step": each * num, "compute [ms]": 1e3 * compute, "update [ms]": 1e3 * update}
+            efficiency = (compute + update) / (compute + update + reduce + gather)
+            rows.append(row | {"reduce [ms]": 1e3 * reduce, "gather [ms]": 1e3 * gather, "efficiency": efficiency})
     return rows
 
 
@@ -329,7 +331,7 @@ def accelerator():
         return [{"device": jax.devices()[0].device_kind, "utilisation": float("nan")}]
     rows = []
     for batch, remat in ((16, False), (32, False), (64, True)):
-        _, params, loss_fn, optimizer = prepared(256, LARGE | {"remat": remat}, "bfloat16")
+        _, params, loss_fn, optimizer = prepared(256, LARGE | {"remat": remat}, "bfloat16", make_optimizer(RATE, 0, 1000, CLIP))
         x = 0.5 * jax.random.normal(jax.random.key(1), (batch, 256, 256))
         step, state = jax.jit(train_step(loss_fn, optimizer, DECAY), donate_argnums=1), [initial_state(params, optimizer)]
 

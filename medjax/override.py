@@ -66,6 +66,8 @@ def _parsed(text: str, old, path: str, kinds: tuple):
     wanted = {tuple: (tuple, list), list: (tuple, list)}.get(type(old), (type(old),))
     if not isinstance(value, wanted) or value != value:  # NaN
         raise ConfigError(f"--{path}: wants {type(old).__name__} like {old!r}, got {text!r}")
+    if kinds == (Spec,) and value:
+        raise ConfigError(f"--{path}: wants names of functions, got {text!r}")
     return value
 
 

@@ -37,6 +37,9 @@ def test_arrays(tmp_path):
     group.create_array("train_image", shape=(40, 16, 16, 2), dtype="f4")[5:] = 7
     found = inspect(tmp_path / "c.zarr")
     assert found.lines == ["train_image: float32 [40, 16, 16, 2], 0 to 7 in 5 of 40"] and len(found.images) == 5
+    lost = zarr.open_group(tmp_path / "d.zarr", mode="w").create_array("train_image", shape=(4, 16, 16), chunks=(1, 16, 16), dtype="f4")
+    lost[1] = 7
+    assert inspect(tmp_path / "d.zarr").lines[1].startswith("train_image has 1 of its 4 chunks, the others are lost or empty")
 
 
 def test_folder_of_dicom(tmp_path):

@@ -298,10 +298,12 @@ def test_bad_input_gets_one_line(trained, worker, tmp_path):
     np.savez(tmp_path / "units.npz", sinogram=np.full((4, 46), 200.0), angles=np.arange(4.0) / 2, detector_spacing=12.5)
     np.savez(tmp_path / "mask.npz", kspace=np.ones((32, 32), complex), mask=np.zeros((32, 32)))
     np.savez(tmp_path / "stacks.npz", test=np.stack([image, image + 1]), other=np.stack([image + 2, image + 1]))
+    np.savez(tmp_path / "waves.npz", train_image=np.ones((8, 32, 32), np.complex64), train_subject=np.arange(8))
     (tmp_path / "file").write_text("")
     (tmp_path / "unmatched.py").write_text(UNMATCHED)
     good = ["--prior.checkpoint", str(trained / "weights.safetensors"), "--output", str(tmp_path / "out")]
     debug = "configs/debug.py"
+    waves = ["--files", "stacks.files", "--files.folder", str(tmp_path), "--files.paths", "('waves.npz',)"]
 
     def given(name):
         return ["sample", [debug, "--input", str(tmp_path / name), *good]]
@@ -346,6 +348,10 @@ def test_bad_input_gets_one_line(trained, worker, tmp_path):
         (["sample", [debug, "--measure.modality", "pet", *good]], "'pet'"),
         (["train", [debug, "--output", str(tmp_path / "file" / "below")]], "file"),
         (["train", [debug, "--prior.shape", "(16, 16)", "--output", str(tmp_path / "t")]], "prior.shape is [16, 16]"),
+        (["train", [debug, "--train.ema-widths", "(0.5,)", "--output", str(tmp_path / "t")]], "0.5"),
+        (["train", [debug, "--train.batch-size", "7", "--train.accumulate", "2", "--output", str(tmp_path / "t")]], "a multiple is needed"),
+        (["train", [debug, "--train.augment", "(1,)", "--output", str(tmp_path / "t")]], "names of functions"),
+        (["train", [debug, *waves, "--output", str(tmp_path / "t")]], "stacks.files are complex"),
     ]
     cases += [(["sample", [debug, "--method", "fista_tv", *words, *good]], fragment) for words, fragment in CLASSICAL]
     cases += [(["evaluate", [debug, *words, *good]], fragment) for words, fragment in SWEPT]

@@ -78,6 +78,14 @@ def test_missing_chunks_of_zarr_are_no_zeros(tmp_path, version):
     one_line(r"huge has 3 of its 1000000000000000 chunks", str(tmp_path), ("a.zarr:huge",))
 
 
+def test_labels_and_subjects_are_one_an_image(tmp_path):
+    """Labels beyond what arrays on devices hold would come out as others."""
+    np.savez(tmp_path / "a.npz", train_image=flat(1, 2), train_label=[0, 2**32 + 1])
+    np.savez(tmp_path / "b.npz", train_image=flat(1, 2), train_subject=[[0, 1], [2, 3]])
+    one_line(r"a.npz: the labels of train_image are int64 \[2\]; whole numbers from 0 to 2\^31 - 1", str(tmp_path), ("a.npz",))
+    one_line(r"b.npz: the subjects of train_image are \[2, 2\]; one name an image", str(tmp_path), ("b.npz",))
+
+
 def test_label_maps_of_zarr(tmp_path):
     """Whole ones are taken, a damaged and a missing one are named."""
     labels = RNG.integers(1, 5, (2, 20, 20, 20)).astype(np.int16)

@@ -23,7 +23,7 @@ from medjax.data.hdf5_slices import check_data_set, num_slices, open_hdf5
 from medjax.data.lodopab import IMAGE_SIZE, NUM_DETECTORS, NUM_VIEWS
 from medjax.data.nifti import nifti_shape, nifti_slice
 from medjax.data.scan import SMALLEST, InputError, reason
-from medjax.data.stacks import open_arrays
+from medjax.data.stacks import check_chunks, open_arrays
 from medjax.report.figure import sheet
 
 _KINDS = {
@@ -175,7 +175,17 @@ def _arrays(path) -> Told:
     found = open_arrays(path) if path.suffix == ".zarr" else load_arrays(path)
     found = {"array": found} if isinstance(found, np.ndarray) else found
     told = [_array(path, name, array) for name, array in sorted(found.items())]
+    told += [(line, []) for array in found.values() for line in _lost(array)]
     return Told([line for line, _ in told] or ["no arrays"], [image for _, images in told for image in images])
+
+
+def _lost(array) -> list[str]:
+    """What is missing of an array of zarr, a line or none."""
+    try:
+        check_chunks(array)
+    except InputError as error:
+        return [str(error).removeprefix(f"{array.path}: ")]
+    return []
 
 
 def _array(path, name, array) -> tuple[str, list[np.ndarray]]:

@@ -192,7 +192,9 @@ def _checked(path, name, arrays):
             raise InputError(path, f"{name} has {len(image)} images and their {what} shape {list(array.shape)}; one entry an image is needed")
     if "label" in arrays:
         labels = np.asarray(arrays["label"])
-        if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.min() < 0:
-            raise InputError(path, f"the labels of {name} are {labels.dtype} {list(labels.shape)}; whole numbers from 0, [n], are needed")
+        if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+            raise InputError(path, f"the labels of {name} are {labels.dtype} {list(labels.shape)}; whole numbers from 0 to 2^31 - 1, [n], are needed")
+    if "subject" in arrays and len(arrays["subject"].shape) != 1:
+        raise InputError(path, f"the subjects of {name} are {list(arrays['subject'].shape)}; one name an image, [n], is needed")
     whom = {"subject": np.asarray(arrays["subject"]).astype(str)} if "subject" in arrays else {}
     return arrays | whom | {"path": path, "name": name}

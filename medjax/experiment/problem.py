@@ -116,14 +116,18 @@ def opened(config: configs.Config, A) -> Files:
     def read(part, index):
         found = stored.read(part, index)
         for what, one, other in zip(Stored._fields, found, first, strict=True):
-            if np.shape(one) != np.shape(other):
-                raise InputError(
-                    f"example {index} of {part}", f"has {what} of {list(np.shape(one))}; {list(np.shape(other))}, those of the first one, are needed"
-                )
+            if np.shape(one) != np.shape(other) or np.iscomplexobj(one) != np.iscomplexobj(other):
+                one, other = (f"{'complex ' * np.iscomplexobj(each)}{list(np.shape(each))}" for each in (one, other))
+                raise InputError(f"example {index} of {part}", f"has {what} of {one}; {other}, those of the first one, are needed")
         return found
 
     files = stored._replace(read=read)
     x, y, _ = encoded(config, batch(files, "train", [0]))
+    if jnp.iscomplexobj(x):
+        unit = config.prior.units.name
+        raise configs.ConfigError(
+            f"{config.name}: images of {config.files.name} are complex, those of prior.units={unit} real; complex_signal takes both"
+        )
     wanted = jax.eval_shape(A, jax.ShapeDtypeStruct(config.prior.shape, x.dtype))
     pairs = [("prior.shape takes images", config.prior.shape, x[0])]
     pairs += [("measure.operator gives data", wanted.shape, y[0])] if y is not None else []

@@ -96,12 +96,22 @@ def train_step(
     return step
 
 
+def part_size(batch_size: int, num_parts: int) -> int:
+    """Examples in each part of a batch.
+
+    Raises:
+      ValueError: where they would not be of equal size.
+    """
+    if batch_size % num_parts:
+        raise ValueError(f"a batch of {batch_size} cannot be taken in {num_parts} parts of equal size; a multiple is needed")
+    return batch_size // num_parts
+
+
 def _part(batch, batched, i, num_parts):
     """Part i of a batch: examples i, i + num_parts, ..., so that each device has some of every part."""
 
     def rows(leaf):
-        if leaf.shape[0] % num_parts:
-            raise ValueError(f"a batch of {leaf.shape[0]} cannot be taken in {num_parts} parts of equal size; a multiple is needed")
+        part_size(leaf.shape[0], num_parts)
         return jax.lax.dynamic_index_in_dim(leaf.reshape(-1, num_parts, *leaf.shape[1:]), i, 1, keepdims=False)
 
     return jax.tree.map(lambda has_rows, part: jax.tree.map(rows, part) if has_rows else part, batched, batch)
