@@ -254,8 +254,11 @@ def scaling():
     return rows
 
 
-def plan(each=32, share=0.45, peak=989.4e12, inside=450e9, between=50e9, host=8, gathered=3.7):
-    """Rows by number of devices, predicted; `gathered` bytes over those of weights in shards, as `scaling` finds on virtual devices."""
+def plan(each=32, share=0.45, peak=989.4e12, inside=450e9, between=50e9, host=8, gathered=4.0):
+    """Rows by number of devices, predicted.
+
+    `gathered` is bytes over those of weights in shards: what `scaling` finds on 8 virtual devices, less that of whole weights, which are activations.
+    """
     _, params, loss_fn, optimizer = prepared(256, LARGE, "bfloat16", make_optimizer(RATE, 0, 1000, CLIP))
     rows, size = [], sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     compute = train_flops(loss_fn, params, jax.random.key(2), jax.ShapeDtypeStruct((each, 256, 256), jnp.float32)) / share / peak
