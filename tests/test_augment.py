@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.data.augment import cubic, elastic, mirrored, moved, recalibrated
+from medjax.data.augment import cubic, elastic, mirrored, moved, recalibrated, windowed
 
 ROWS, COLUMNS = np.meshgrid(np.arange(24.0), np.arange(20.0), indexing="ij")
 PLACES = np.stack([ROWS, COLUMNS], -1)
@@ -71,3 +71,20 @@ def test_mirrored_and_recalibrated():
     assert all(np.array_equal(each, image) for each in found[~turned]) and abs(turned.mean() - 0.25) < 0.087  # four standard deviations
     gains = (draws(recalibrated, image, gain=0.1, zero=-2.0) + 2) / (image + 2)
     assert np.ptp(gains, axis=(1, 2)).max() < 1e-10 and 0.098 < np.abs(gains - 1).max() <= 0.1 + 1e-9
+
+
+def test_windowed_clips_to_windows_within_their_ranges():
+    """Centres and logarithms of widths are uniform; inside a window nothing is changed, or all by the line that takes its ends to a screen's."""
+    image = np.linspace(-1200.0, 1200, 5001)[:, None]
+    found = draws(windowed, image, centre=(-50.0, 250.0), width=(100.0, 1600.0))
+    low, high = found.min((1, 2)), found.max((1, 2))
+    assert np.array_equal(found, np.clip(image, low[:, None, None], high[:, None, None]))
+    for values, least, largest in (((low + high) / 2, -50, 250), (np.log2(high - low), np.log2(100), np.log2(1600))):
+        assert least - 1e-9 <= values.min() and values.max() <= largest + 1e-9
+        assert abs(values.mean() - (least + largest) / 2) < 0.06 * (largest - least)  # four standard deviations of the mean of 400 draws
+        assert np.isclose(values.var(), (largest - least) ** 2 / 12, rtol=0.18)
+    shown = draws(windowed, image, centre=(-50.0, 250.0), width=(100.0, 1600.0), onto=(1.0, 3.0))
+    assert np.allclose(shown, 1 + 2 * (found - low[:, None, None]) / (high - low)[:, None, None], atol=1e-9)
+    for bad in ({"width": (0.0, 5.0)}, {"width": (5.0, 4.0)}, {"centre": (1.0, 0.0)}):
+        with pytest.raises(ValueError, match="widths above 0, got"):
+            windowed(lambda key: image, **bad)

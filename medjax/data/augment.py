@@ -102,6 +102,39 @@ def recalibrated(draw: Callable, gain: float = 0.03, zero: float = -1000.0) -> C
     return fn
 
 
+def windowed(
+    draw: Callable,
+    centre: tuple[float, float] = (-100.0, 100.0),
+    width: tuple[float, float] = (300.0, 2000.0),
+    onto: tuple[float, float] | None = None,
+) -> Callable:
+    r"""Draws seen through a window of random centre and width, beyond which nothing is told apart.
+
+    .. math:: x' = \min(\max(x, c - w / 2), c + w / 2), \quad c \sim U(c_0, c_1), \quad \log w \sim U(\log w_0, \log w_1)
+
+    Args:
+      draw: `key -> image`, real.
+      centre: the least and the largest c, HU for CT.
+      width: the least and the largest w, above 0.
+      onto: what the ends of the window become, as on a screen; None keeps the unit.
+
+    Raises:
+      ValueError: for a width that is not above 0, or a range that is none.
+    """
+    if not (0 < width[0] <= width[1] and centre[0] <= centre[1]):
+        raise ValueError(f"windowed needs centres from least to largest and widths above 0, got {tuple(centre)} and {tuple(width)}")
+
+    def fn(key):
+        key_image, key_centre, key_width = jax.random.split(key, 3)
+        image = draw(key_image)
+        c = jax.random.uniform(key_centre, (), image.dtype, *centre)
+        w = jnp.exp(jax.random.uniform(key_width, (), image.dtype, jnp.log(width[0]), jnp.log(width[1])))
+        seen = jnp.clip(image, c - w / 2, c + w / 2)
+        return seen if onto is None else onto[0] + (onto[1] - onto[0]) * ((seen - c) / w + 0.5)
+
+    return fn
+
+
 def cubic(image, places, outside: float | None = 0.0):
     """`image` `[h, w, ...]` at `places` `[2, ...]` [pixels], by Keys' cubic convolution, `outside` beyond its border, its mirror image for None."""
     below = jnp.floor(places).astype(jnp.int32)
